@@ -1,0 +1,230 @@
+"""How ndtape talks to Numba: the only file that chooses compiler flags and touches raw memory.
+
+Sweeps are C functions ``int64 (frame, lo, hi)`` that find their columns through a *frame*, a small
+array of addresses.  Passing one address costs a tenth of passing a dozen arrays, the same code
+serves every chunk of a tape, and a compiled recorder can fill the very same frame.
+
+`Column` is a pointer that indexes like an array but without bounds, wrap-around or strides.
+Rejected: `numba.carray`, whose array structs tripled the compile time of a ladder, and
+`types.CPointer`, which sign-extends unsigned indices.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core.caching import CompileResultCacheImpl
+from numba.core.compiler import Compiler
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from ._version import __version__
+
+# "numpy": 1/0 is inf.  Never fastmath: nan and signed zeros must survive.
+FLAGS: dict[str, Any] = {"error_model": "numpy"}
+
+jit = numba.njit(**FLAGS)
+u8 = types.uint64
+
+
+class Column(types.Type):
+    """Pointer to consecutive elements; unsigned integers are widened to 64 bits when loaded."""
+
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        self.loaded = u8 if isinstance(dtype, types.Integer) else dtype
+        super().__init__(name=f"ndtape.Column[{__version__}]({dtype})")
+
+
+@register_model(Column)
+class _ColumnModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Column) -> None:
+        super().__init__(dmm, fe_type, dmm[fe_type.dtype].get_data_type().as_pointer())
+
+
+def column(dtype: types.Type, doc: str) -> Any:
+    """An intrinsic that turns an address into a `Column` of `dtype`."""
+    column_type = Column(dtype)
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(column_type))
+
+        return column_type(u8), codegen
+
+    at.__doc__ = doc
+    return at
+
+
+u1_at = column(types.uint8, "address -> column of bytes")
+u2_at = column(types.uint16, "address -> column of opcodes")
+u4_at = column(types.uint32, "address -> column of operands")
+u8_at = column(types.uint64, "address -> column of addresses (a frame)")
+f8_at = column(types.float64, "address -> column of float64")
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Column) and isinstance(args[1], types.Integer):
+            return signature(args[0].loaded, args[0], u8)
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Column) and isinstance(args[1], types.Integer):
+            return signature(types.void, args[0], u8, args[0].loaded)
+
+
+@lower_builtin(operator.getitem, Column, types.uint64)
+def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    loaded = builder.load(builder.gep(args[0], [args[1]]))
+    return builder.zext(loaded, ir.IntType(64)) if sig.return_type is u8 else loaded
+
+
+@lower_builtin(operator.setitem, Column, types.uint64, types.Any)
+def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    pointer = builder.gep(args[0], [args[1]])
+    value = args[2]
+    if value.type != pointer.type.pointee:
+        value = builder.trunc(value, pointer.type.pointee)
+    builder.store(value, pointer)
+    return context.get_dummy_value()
+
+
+# --- sweeps: compiled on first use, cached on disk, called through their address -----------------
+
+SIGNATURE = types.int64(u8, u8, u8)  # status (frame, lo, hi)
+
+
+class _Announcing(Compiler):
+    """Numba enters its pipeline only when the cache has nothing: the moment to tell the user."""
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        notice(
+            f"compiling the sweeps for this machine, a few seconds, once ({func.__name__} first); "
+            "`python -m ndtape warmup` does it ahead of time"
+        )
+        compiled_afresh.add(func.__name__)
+        return super().compile_extra(func)
+
+
+class Sweep:
+    """A sweep as a C function: compiled, or loaded from Numba's disk cache, when first needed.
+
+    `fingerprint` goes into the name of the cache file: Numba hashes the file that a function
+    stands in, but does not see that the mathematics or the table behind it has changed.
+    """
+
+    def __init__(self, function: Callable[..., Any], fingerprint: str) -> None:
+        function.__qualname__ = f"{function.__name__}_{fingerprint}"
+        self.function = function
+        self.name = function.__name__
+        self._address = 0
+
+    @property
+    def address(self) -> int:
+        if not self._address:
+            self._address = self._compile()
+        return self._address
+
+    def _compile(self) -> int:
+        start = time.perf_counter()
+
+        def build(cache: bool) -> Any:
+            return numba.cfunc(SIGNATURE, cache=cache, pipeline_class=_Announcing, **FLAGS)(
+                self.function
+            )
+
+        self._compiled = _with_cache(build)  # keeps the machine code alive
+        compile_log[self.name] = time.perf_counter() - start
+        return int(self._compiled.address)
+
+
+def cache_folder(source: str) -> Path | None:
+    """Where Numba keeps what it compiles from a source file; None if it can write nowhere."""
+
+    def probe() -> None: ...
+
+    probe.__code__ = probe.__code__.replace(co_filename=source)
+    for locator_class in CompileResultCacheImpl._locator_classes:
+        locator = locator_class.from_function(probe, source)
+        if locator is not None:
+            return Path(locator.get_cache_path())
+    return None
+
+
+compile_log: dict[str, float] = {}  # name -> seconds to compile or load, in this process
+
+
+def _with_cache(build: Callable[[bool], Any]) -> Any:
+    """`build(cache=True)`, or `build(cache=False)` where no folder can be written."""
+    try:
+        return build(True)
+    except (RuntimeError, OSError) as error:
+        if not isinstance(error, OSError) and "cannot cache function" not in str(error):
+            raise
+        notice("no folder for the compile cache can be written; set NUMBA_CACHE_DIR to one")
+        return build(False)
+
+
+# Calling a sweep: the entry is the compiled function itself, which saves Numba's dispatch (60 ns).
+# The releasing entry lets other threads run; a short call pays 0.3 ms for that beside a busy
+# thread, so run.py uses it for long pieces only.
+
+
+@intrinsic
+def _call(typingctx, address, frame, lo, hi):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        target = builder.inttoptr(args[0], ir.FunctionType(i64, [i64] * 3).as_pointer())
+        return builder.call(target, args[1:])
+
+    return types.int64(u8, u8, u8, u8), codegen
+
+
+def _call_holding(address, frame, lo, hi):  # type: ignore[no-untyped-def]
+    return _call(address, frame, lo, hi)
+
+
+def _call_releasing(address, frame, lo, hi):  # type: ignore[no-untyped-def]
+    return _call(address, frame, lo, hi)
+
+
+def entry(releasing: bool) -> Callable[[int, int, int, int], int]:
+    """`call(sweep.address, frame, lo, hi) -> status`, holding or releasing the GIL."""
+    function = _call_releasing if releasing else _call_holding
+    name = f"{function.__name__}_{__version__}"
+    function.__qualname__ = name
+    signature_ = types.int64(u8, u8, u8, u8)
+
+    def build(cache: bool) -> Any:
+        return numba.njit(signature_, cache=cache, nogil=releasing, **FLAGS)(function)
+
+    dispatcher = _with_cache(build)
+    _alive.append(dispatcher)
+    (compiled,) = dispatcher.overloads.values()
+    return compiled.entry_point  # type: ignore[no-any-return]
+
+
+_alive: list[Any] = []
+compiled_afresh: set[str] = set()  # names that the disk cache did not have
+_said: set[str] = set()
+
+
+def notice(text: str) -> None:
+    """Say `text` on stderr, once a process."""
+    key = text.split(",")[0]
+    if key not in _said:
+        _said.add(key)
+        print(f"ndtape: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,420 @@
+"""ops.py x templates.py -> _sweeps.py; the public functions; the operation table of the docs.
+
+Run ``python -m ndtape.codegen`` after changing a row, a template or the mathematics,
+``--check`` to learn whether that was forgotten, ``--docs`` to write docs/operations.md.
+The output is committed: Numba can cache it, tracebacks show real lines, and a review of a rule
+change shows what it did to every sweep.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections import Counter
+from pathlib import Path
+
+from . import rules
+from ._version import __version__
+from .ops import FRAME, OPCODES, TABLE, Opcode, table_hash
+
+HERE = Path(__file__).parent
+TARGET = HERE / "_sweeps.py"
+DOCS = HERE.parent / "docs" / "operations.md"
+
+POINTERS = {"op": "u2_at", "out": "u4_at", "a": "u4_at", "b": "u4_at", "c": "u4_at",
+            "k": "f8_at", "mark": "u1_at"}  # fmt: skip
+SLOT_NAME = {"x": "p", "y": "q", "u": "s"}
+PACKED = ("forward", "reverse", "tangent", "forward_over_reverse")
+
+
+def fingerprint() -> str:
+    """Changes with the table, the templates, the mathematics, the code generator and the version."""
+    digest = hashlib.sha256(f"{__version__} {table_hash()}".encode())
+    for name in ["templates.py", "codegen.py", "rules.py", "_jit.py", "lanes.py"]:
+        digest.update((HERE / name).read_bytes())
+    for path in sorted(HERE.glob("vmath*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+# --- expressions of one opcode -------------------------------------------------------------------
+
+
+def holes(opcode: Opcode) -> dict[str, ast.expr | None]:
+    """The expressions that the template names Z, W_DX, T_DX, H_DX ... stand for."""
+    row, form = opcode.row, opcode.form
+    variables = [x for x, f in zip(row.operands, form, strict=True) if f == "v"]
+    tangents: dict[str, ast.expr] = {x: ast.Name(f"{x}t") for x in [*variables, "z"]}
+    result: dict[str, ast.expr | None] = {"Z": rules.parse(row.z)}
+    for operand, text in zip(row.operands, row.partials, strict=True):
+        partial = None if text == "0" or operand not in variables else rules.parse(text)
+        w, wt, t = ast.Name("w"), ast.Name("wt"), ast.Name(f"{operand}t")
+        change = None if partial is None else rules.along(partial, tangents)
+        name = operand.upper()
+        result[f"W_D{name}"] = rules.scaled(w, partial)
+        result[f"T_D{name}"] = rules.scaled(t, partial)
+        result[f"H_D{name}"] = rules.plus(rules.scaled(wt, partial), rules.scaled(w, change))
+    return result
+
+
+class Emit(ast.NodeTransformer):
+    """Rule grammar -> Python that Numba compiles, for scalars or for packs of lanes."""
+
+    def __init__(self, packs: bool, nonzero: str) -> None:
+        self.packs = packs
+        self.nonzero = nonzero  # a name known not to be zero: mz(w, d) is then w * d
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return ast.Constant(float(node.value))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        self.generic_visit(node)
+        symbol = ast.BitAnd() if isinstance(node.op, ast.And) else ast.BitOr()
+        total = node.values[0]
+        for value in node.values[1:]:
+            total = ast.BinOp(total, symbol, value)
+        return total
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        self.generic_visit(node)
+        costly = any(isinstance(n, ast.Call) and _name(n) != "select" for n in ast.walk(node))
+        if costly and not self.packs:
+            return node
+        return rules.call("select", node.test, node.body, node.orelse)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if _name(node) == "mz" and not self.packs and _is_name(node.args[0], self.nonzero):
+            return ast.BinOp(node.args[0], ast.Mult(), node.args[1])
+        return node
+
+
+def _name(node: ast.expr) -> str:
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+
+
+def _is_name(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+# --- one branch ----------------------------------------------------------------------------------
+
+
+class Branch:
+    """The statements of a template branch, specialised to an opcode."""
+
+    def __init__(self, opcode: Opcode, packs: bool, nonzero: str) -> None:
+        emit = Emit(packs, nonzero)
+        self.values = {
+            name: None if node is None else emit.visit(rules.expand(node))
+            for name, node in holes(opcode).items()
+        }
+        self.packs = packs
+        pairs = list(zip(opcode.row.operands, opcode.form, strict=True))
+        self.constants = {SLOT_NAME[x]: x for x, f in pairs if f == "k"}
+
+    def statements(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        kept = [s for s in map(self.statement, body) if s is not None]
+        return _live(_hoisted(_shared(kept))) or [ast.Pass()]
+
+    def statement(self, node: ast.stmt) -> ast.stmt | None:
+        node = ast.parse(ast.unparse(node)).body[0]
+        if isinstance(node, ast.If):  # if p == r: carry += .. else: g[p] += ..
+            node.body = [s for s in map(self.statement, node.body) if s is not None]
+            node.orelse = [s for s in map(self.statement, node.orelse) if s is not None]
+            return node if node.body and node.orelse else None
+        if not isinstance(node, (ast.Assign, ast.AugAssign)):
+            return node
+        column, slot = _indexed(node.value)
+        if slot in self.constants and column == "v":
+            source: ast.expr = rules.fill(node.value, {"v": ast.Name("k")})
+            node.value = rules.call("splat", source) if self.packs else source
+            return node
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        if slot in self.constants or _indexed(target)[1] in self.constants:
+            return None  # a constant has neither tangent nor adjoint
+        value = self.filled(node.value)
+        if value is None:
+            return None if isinstance(node, ast.AugAssign) else _assign(node, ast.Name("NOTHING"))
+        node.value = value
+        return node
+
+    def filled(self, node: ast.expr) -> ast.expr | None:
+        """A template expression with its holes filled; None when nothing is left of it."""
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            left, right = self.filled(node.left), self.filled(node.right)
+            if left is not None or right is not None or _has_hole(node, self.values):
+                return rules.plus(left, right)
+        if isinstance(node, ast.Name) and node.id in self.values:
+            return self.values[node.id]
+        return node
+
+
+def _shared(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Compute what both arms of `if p == r` add before the test."""
+    result: list[ast.stmt] = []
+    for node in body:
+        if isinstance(node, ast.If):
+            added = node.body[0]
+            assert isinstance(added, ast.AugAssign) and isinstance(node.orelse[0], ast.AugAssign)
+            result += ast.parse(f"d = {ast.unparse(added.value)}").body
+            added.value = node.orelse[0].value = ast.Name("d")
+        result.append(node)
+    return result
+
+
+def _has_hole(node: ast.expr, values: dict[str, ast.expr | None]) -> bool:
+    return any(isinstance(n, ast.Name) and n.id in values for n in ast.walk(node))
+
+
+def _assign(node: ast.Assign | ast.AugAssign, value: ast.expr) -> ast.stmt:
+    node.value = value
+    return node
+
+
+def _indexed(node: ast.expr) -> tuple[str, str]:
+    """("v", "p") for v[p]."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
+        return ast.unparse(node.value), node.slice.id
+    return "", ""
+
+
+CHEAP = {"select", "mz", "splat", "fabs", "any_lane", "sign", "copysign", "trunc", "floor"}
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, text: str, name: str) -> None:
+        self.text, self.name = text, name
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if ast.unparse(node) == self.text:
+            return ast.Name(self.name)
+        return self.generic_visit(node)  # type: ignore[return-value]
+
+
+def _hoisted(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Compute a function once when a branch calls it twice with the same arguments."""
+    for index in range(9):
+        calls = Counter(
+            ast.unparse(n)
+            for s in body
+            for n in ast.walk(s)
+            if isinstance(n, ast.Call) and _name(n) not in CHEAP
+        )
+        twice = [text for text, count in calls.items() if count > 1]
+        if not twice:
+            return body
+        text, name = max(twice, key=len), f"f{index}"
+        first = next(j for j, s in enumerate(body) if text in ast.unparse(s))
+        body = [_Replace(text, name).visit(s) for s in body]
+        body.insert(first, ast.parse(f"{name} = {text}").body[0])
+    raise RuntimeError("a rule repeats more calls than expected")
+
+
+def _live(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Drop loads whose names are never read."""
+    while True:
+        read = {
+            n.id
+            for s in body
+            for n in ast.walk(s)
+            if isinstance(n, ast.Name) and n.id not in _assigned(s)
+        }
+        kept = [s for s in body if not _assigned(s) or _assigned(s) & read]
+        if len(kept) == len(body):
+            return kept
+        body = kept
+
+
+def _assigned(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return {node.targets[0].id}
+    return set()
+
+
+# --- a whole sweep -------------------------------------------------------------------------------
+
+
+class Expand(ast.NodeTransformer):
+    """One template function -> one sweep, for scalars or for packs of lanes."""
+
+    def __init__(self, packs: bool) -> None:
+        self.packs = packs
+        self.nonzero = ""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.nonzero = "w" if node.name == "reverse" else ""
+        first = node.body[0]
+        assert isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+        doc = str(first.value.value)
+        node.body[0] = ast.Expr(ast.Constant(doc + (" Packs of lanes." if self.packs else "")))
+        self.generic_visit(node)
+        body: list[ast.stmt] = []
+        for statement in node.body:
+            body += self.columns(statement)
+        node.body = body
+        node.name += "_packs" if self.packs else ""
+        node.decorator_list = [ast.Name("sweep")]
+        return node
+
+    def columns(self, node: ast.stmt) -> list[ast.stmt]:
+        """`op, v = columns(frame)` -> one line a column."""
+        if not (isinstance(node, ast.Assign) and _name(node.value) == "columns"):
+            return [node]
+        target = node.targets[0]
+        names = [ast.unparse(e) for e in target.elts] if isinstance(target, ast.Tuple) else [
+            ast.unparse(target)
+        ]  # fmt: skip
+        lines = ["f = u8_at(frame)"]
+        for name in names:
+            pointer = POINTERS.get(name, "pack_at" if self.packs else "f8_at")
+            lines.append(f"{name} = {pointer}(f[{FRAME.index(name)}])")
+        return ast.parse("\n".join(lines)).body
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id == "NOTHING":
+            return rules.parse("splat(0.0)" if self.packs else "0.0")
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if _name(node) == "alive":
+            test = f"{ast.unparse(node.args[0])} != 0.0"
+            return rules.parse(f"any_lane({test})" if self.packs else test)
+        return node
+
+    def visit_If(self, node: ast.If) -> ast.stmt:
+        """`if code == KIND` -> one branch an opcode of that kind."""
+        self.visit(node.test)
+        if not ast.unparse(node.test).startswith("code == "):
+            self.generic_visit(node)
+            return node
+        rest: list[ast.stmt] = []
+        for statement in node.orelse:
+            visited = self.visit(statement)
+            rest += visited if isinstance(visited, list) else [visited]
+        kind = ast.unparse(node.test).removeprefix("code == ").lower()
+        for opcode in reversed([o for o in OPCODES if o.row.kind == kind]):
+            branch = Branch(opcode, self.packs, self.nonzero)
+            body = [self.visit(s) for s in branch.statements(node.body)]
+            test = ast.Compare(ast.Name("code"), [ast.Eq()], [ast.Constant(opcode.code)])
+            rest = [ast.If(test, body, rest)]
+        return rest[0]
+
+
+HEADER = '''"""Generated by `python -m ndtape.codegen` from ops.py and templates.py. Do not edit."""
+
+from functools import partial
+
+import numpy as np
+
+from ._jit import Sweep, f8_at, u1_at, u2_at, u4_at, u8, u8_at
+from .lanes import any_lane, fma, pack_at, select, splat
+from .vmath import ({names})
+
+FINGERPRINT = "{fingerprint}"
+TABLE_HASH = "{table_hash}"
+SLOTS = np.array({slots}, np.uint8)  # bit j: operand j is a slot
+ONE = u8(1)
+NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
+sweep = partial(Sweep, fingerprint=FINGERPRINT)
+'''
+
+
+def generate() -> str:
+    """The text of _sweeps.py."""
+    functions = []
+    for packs in (False, True):
+        tree = ast.parse((HERE / "templates.py").read_text())
+        for node in tree.body[1:]:
+            assert isinstance(node, ast.FunctionDef)
+            if not packs or node.name in PACKED:
+                sweep = ast.fix_missing_locations(Expand(packs).visit(node))
+                functions.append(ast.unparse(sweep))
+    text = "\n\n\n".join(functions)
+    called = {_name(n) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)}
+    known = {"sweep", "range", "any_lane", "fma", "pack_at", "select", "splat"}
+    names = sorted(n for n in called - known if n and not n.endswith("_at"))
+    header = HEADER.format(
+        names=", ".join(names),
+        fingerprint=fingerprint(),
+        table_hash=table_hash(),
+        slots=[slots_of(o) for o in OPCODES],
+    )
+    return f"{header}\n\n{text}\n"
+
+
+def slots_of(opcode: Opcode) -> int:
+    return sum(1 << j for j, f in enumerate(opcode.form) if f == "v")
+
+
+FUNCTIONS_HEADER = '''"""Generated by `python -m ndtape.codegen` from ops.py. Do not edit.
+
+The functions of the table under their names and those of NumPy's and SciPy's ufuncs, spelled out
+so that editors and type checkers see them.  They take recording values and plain numbers; where
+no operand records, the answer is a plain number.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from .record.eager import FUNCTIONS
+
+Function = Callable[..., Any]
+
+'''
+PRIVATE = {"input", "attach", "mz"}  # rows that users meet in listings only
+
+
+def functions() -> str:
+    """The text of functions.py."""
+    names: dict[str, str] = {}
+    for row in TABLE:
+        if row.name not in PRIVATE:
+            names |= {name: row.name for name in [row.name, *row.ufunc.split()]}
+    lines = [f'{name}: Function = FUNCTIONS["{row}"]' for name, row in sorted(names.items())]
+    exported = "".join(f'    "{name}",\n' for name in sorted(names))
+    return FUNCTIONS_HEADER + f"__all__ = [\n{exported}]\n\n" + "\n".join(lines) + "\n"
+
+
+def operations_markdown() -> str:
+    """The table of operations for the documentation."""
+    lines = [
+        "# Operations",
+        "",
+        "Generated by `make docs` from `ndtape/ops.py`. Operands are `x y u`, the result is `z`;",
+        "a partial derivative that is not shown is 0.",
+        "",
+        "| name | value | partial derivatives | NumPy, SciPy | at a kink | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in TABLE:
+        partials = [
+            f"d{x}: `{text}`"
+            for x, text in zip(row.operands, row.partials, strict=True)
+            if text != "0"
+        ]
+        cells = [f"`{row.name}`", f"`{row.z}`", "; ".join(partials) or "0", row.ufunc, row.kink,
+                 row.doc]  # fmt: skip
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    docs = [(DOCS, operations_markdown())]
+    code = [(TARGET, generate()), (HERE / "functions.py", functions())]
+    if "--check" in arguments:
+        outputs = code + docs
+        stale = [p.name for p, text in outputs if not p.exists() or p.read_text() != text]
+        if stale:
+            print(f"out of date: {', '.join(stale)}; run `make sweeps docs`")
+        return bool(stale)
+    for path, text in docs if "--docs" in arguments else code:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

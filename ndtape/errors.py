@@ -1,0 +1,50 @@
+"""Every exception and warning that ndtape raises, with advice as part of the message.
+
+Compiled sweeps return status codes; Python turns them into these sentences.
+"""
+
+from __future__ import annotations
+
+
+class TapeError(Exception):
+    """Base class of all errors raised by ndtape."""
+
+
+class BadTapeError(TapeError, ValueError):
+    """A tape breaks a rule of the format; the message names the instruction and the rule."""
+
+
+class SpentTapeError(TapeError, RuntimeError):
+    """`backward` came a second time through instructions that an earlier one gave up."""
+
+
+class GradientLostError(TapeError, TypeError):
+    """An operation would turn a recording value into a plain number and drop its gradient."""
+
+
+class UnsupportedError(TapeError, TypeError):
+    """An operation, or an operand type, that ndtape cannot record."""
+
+
+class LeafWriteError(TapeError, RuntimeError):
+    """An in-place operation on a leaf outside `no_grad`."""
+
+
+class ArgumentError(TapeError, ValueError):
+    """An argument of a transform is not what it needs; the message says which and why."""
+
+
+class TapeFullError(TapeError, MemoryError):
+    """The tape cannot grow: 2**32 slots are used, or memory is at its end."""
+
+
+class NonFiniteError(TapeError, FloatingPointError):
+    """`check_finite` found a nan or an infinity; the message names the instruction and line."""
+
+
+class CheckError(TapeError, AssertionError):
+    """`check_grads` found two derivatives that disagree."""
+
+
+class GradientLostWarning(UserWarning):
+    """A recording value was read as a plain number; its gradient ends there."""

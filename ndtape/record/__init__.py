@@ -1,0 +1,1 @@
+"""Recorders: they append instructions and never evaluate; for a number they ask `run`."""

@@ -1,0 +1,254 @@
+"""Derivatives of recorded values: by a sweep, as numbers; or recorded, as further instructions.
+
+Recording the reverse walk on the same tape is what lets derivatives nest to any order: the walk
+uses the partial derivatives of the op table, evaluated on recording values, so what it leaves is an
+ordinary program.  Nothing can be confused between levels, because there is only one tape.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .. import rules
+from ..errors import ArgumentError, NonFiniteError, SpentTapeError, UnsupportedError
+from ..ops import INPUT_CODE, ROWS
+from ..run import REACHED, SPENT
+from . import core
+from .core import Recorder
+from .eager import FUNCTIONS, Leaf, Var, apply, result
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+def backward(y: Var, seed: float, retain_graph: bool, **options: Any) -> None:
+    """See `Var.backward`."""
+    if options.pop("create_graph", False):
+        raise UnsupportedError(
+            "backward(create_graph=True) is not offered: for higher derivatives use "
+            "nt.grad(nt.grad(f)), and nt.hvp(f, primals, tangents) for Hessian-vector products"
+        )
+    if options:
+        raise TypeError(f"backward() got unexpected arguments {sorted(options)}")
+    if not y.needs_grad:
+        raise ArgumentError("backward() from a value without gradient: it depends on no leaf")
+    if isinstance(y, Leaf):
+        y.grad = (y.grad or 0.0) + seed
+        return
+    core.resolve(y)
+    tape = y.tape
+    with tape.work.lock:
+        mark = reached(y)
+        g = tape.work.reverse({y.slot: seed})
+        _deposit(tape, mark, g)
+        if not retain_graph:
+            _spend(tape, mark)
+    if not retain_graph:
+        tape.ended = True
+        tape.leaf_slots = {}  # operations on leaves alone begin a new tape
+
+
+def reached(y: Var) -> np.ndarray:
+    """Marks of what y depends on; raises `SpentTapeError` where an earlier walk spent it."""
+    tape = y.tape
+    mark = tape.work.reach([y.slot])
+    if tape.any_spent:
+        again = np.flatnonzero(mark == REACHED | SPENT)
+        if len(again):
+            i = int(again[-1])
+            where = tape.where(i) or f"instruction {i}, {tape.instruction(i).text(tape.names)}"
+            raise SpentTapeError(
+                f"backward() comes a second time through {where}; the first one gave it up. "
+                "Call the first backward(retain_graph=True), add the losses before one backward(), "
+                "or use tape.gradient, which spends nothing"
+            )
+    return mark
+
+
+def _deposit(tape: Recorder, mark: np.ndarray, g: np.ndarray) -> None:
+    """Add adjoints to the leaves and to the results that asked for theirs."""
+    for slot, leaf in tape.inputs:
+        if leaf is not None and mark[slot] & REACHED:
+            leaf._grad = (leaf._grad or 0.0) + float(g[slot])
+    for slot, before in tape.retained.items():
+        if mark[slot] & REACHED:
+            tape.retained[slot] = (before or 0.0) + float(g[slot])
+    inputs = sum(bool(mark[slot] & REACHED) for slot, _ in tape.inputs)
+    tape.walked = int(np.count_nonzero(mark & REACHED)) - inputs
+
+
+def _spend(tape: Recorder, mark: np.ndarray) -> None:
+    slots = [slot for slot, _ in tape.inputs]
+    kept = mark[slots] & SPENT
+    mark |= (mark & REACHED) << 1
+    mark[slots] = kept | (mark[slots] & REACHED)
+    tape.any_spent = True
+
+
+def gradient(y: Var, xs: Any) -> Any:
+    """See `Recorder.gradient`."""
+    many = isinstance(xs, (list, tuple))
+    wanted = list(xs) if many else [xs]
+    if not isinstance(y, Var) or not all(isinstance(x, Var) for x in wanted):
+        raise ArgumentError("gradient(y, xs) takes a recording value y and recording values xs")
+    if isinstance(y, Leaf):
+        answers = [float(x is y) for x in wanted]
+        return answers if many else answers[0]
+    core.resolve(y)
+    tape = y.tape
+    with tape.work.lock:
+        mark = reached(y)
+        g = tape.work.reverse({y.slot: 1.0})
+        inputs = sum(bool(mark[slot] & REACHED) for slot, _ in tape.inputs)
+        tape.walked = int(np.count_nonzero(mark & REACHED)) - inputs
+        answers = [_adjoint(tape, x, g) for x in wanted]
+    return answers if many else answers[0]
+
+
+def _adjoint(tape: Recorder, x: Var, g: np.ndarray) -> float:
+    if isinstance(x, Leaf):
+        return float(sum(g[slot] for slot, leaf in tape.inputs if leaf is x))
+    core.resolve(x)
+    return float(g[x.slot]) if x.tape is tape else 0.0
+
+
+def check_finite(tape: Recorder) -> None:
+    """See `Recorder.check_finite`."""
+    tape.work.forward()
+    n = len(tape)
+    bad = np.flatnonzero(~np.isfinite(tape.work.array("v")[:n]))
+    if len(bad):
+        _not_finite(tape, int(bad[0]), "value", float(tape.work.array("v")[bad[0]]))
+    if "g" in tape.work.arrays:
+        bad = np.flatnonzero(~np.isfinite(tape.work.array("g")[:n]))
+        if len(bad):
+            _not_finite(tape, int(bad[-1]), "adjoint", float(tape.work.array("g")[bad[-1]]))
+
+
+def _not_finite(tape: Recorder, i: int, what: str, number: float) -> None:
+    instruction = tape.instruction(i)
+    v = tape.work.array("v")
+    operands = ", ".join(f"{tape.names.get(s, f'r{s}')} = {v[s]:.6g}" for s in instruction.slots)
+    where = tape.where(i)
+    line = f" at {where}" if where else "; record with nt.Tape(lines=True) for its source line"
+    raise NonFiniteError(
+        f"the first {what} that is not finite is {number} at instruction {i}, "
+        f"{instruction.text(tape.names)}" + (f" with {operands}" if operands else "") + line
+    )
+
+
+# --- recorded derivatives --------------------------------------------------------------------------
+
+
+class _Recordable(ast.NodeTransformer):
+    """Rule grammar -> Python on recording values: conditions become recorded `where`."""
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        self.generic_visit(node)
+        return rules.call("where", node.test, node.body, node.orelse)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        self.generic_visit(node)
+        name = "logical_and" if isinstance(node.op, ast.And) else "logical_or"
+        total = node.values[0]
+        for value in node.values[1:]:
+            total = rules.call(name, total, value)
+        return total
+
+
+@cache
+def contributions(name: str) -> tuple[Callable[..., Any] | None, ...]:
+    """For each operand of a row, the function (w, x, y, u, z) -> w times the partial."""
+    result: list[Callable[..., Any] | None] = []
+    for text in ROWS[name].partials:
+        product = rules.scaled(ast.Name("w"), rules.parse(text))
+        if product is None:
+            result.append(None)
+            continue
+        body = _Recordable().visit(rules.fill(product, {}))
+        source = f"lambda w, x, y, u, z: {ast.unparse(body)}"
+        result.append(eval(source, dict(FUNCTIONS)))  # noqa: S307  the text is our own table
+    return tuple(result)
+
+
+def recorded_gradient(y: Var, xs: Sequence[Var]) -> list[Any]:
+    """Derivatives of y with respect to results xs on its tape, recorded on that tape."""
+    core.resolve(y)
+    for x in xs:
+        core.resolve(x)
+    tape = y.tape
+    targets = [x.slot for x in xs]
+    needed = _dependents(tape, targets, y.slot)
+    adjoints: dict[int, Any] = {y.slot: 1.0}
+    with np.errstate(all="ignore"):
+        for slot in range(y.slot, min(targets, default=y.slot), -1):
+            if slot in adjoints and slot in needed and slot not in targets:
+                _walk(tape, slot, adjoints, needed)
+    return [adjoints.get(slot, 0.0) if slot in needed else 0.0 for slot in targets]
+
+
+def _dependents(tape: Recorder, targets: list[int], last: int) -> set[int]:
+    """Slots up to `last` that depend on a target."""
+    found = set(targets)
+    for instruction in tape.instructions(min(targets, default=last), last + 1):
+        if not found.isdisjoint(instruction.slots):
+            found.add(instruction.out)
+    return found
+
+
+def _walk(tape: Recorder, slot: int, adjoints: dict[int, Any], needed: set[int]) -> None:
+    """Record the contributions of one instruction to the adjoints of its operands."""
+    instruction = tape.instruction(slot)
+    if instruction.opcode.code == INPUT_CODE:
+        return
+    form = instruction.opcode.form
+    operands: list[Any] = [
+        result(tape, int(x)) if f == "v" else np.float64(x)
+        for x, f in zip(instruction.operands, form, strict=True)
+    ]
+    x, y, u = (operands + [None, None])[:3]
+    w, z = adjoints[slot], result(tape, slot)
+    rules_of = contributions(instruction.name)
+    for operand, f, rule in zip(instruction.operands, form, rules_of, strict=True):
+        if f == "v" and rule is not None and operand in needed:
+            term = rule(w, x, y, u, z)
+            before = adjoints.get(int(operand))
+            adjoints[int(operand)] = term if before is None else before + term
+
+
+# --- user operations ----------------------------------------------------------------------------
+
+
+def define(value: Callable[..., Any], *partials: Callable[..., Any]) -> Callable[..., Any]:
+    """A user operation with its own derivative rule.
+
+    `value(x, y, ...)` is evaluated without derivatives; each of `partials`, one an operand,
+    is called as `partial(x, y, ..., z)` with z the value, and must be written with `nt` functions
+    if second derivatives are wanted.  Works on every path that built-in operations do.
+
+    >>> import ndtape as nt
+    >>> step_up = nt.define(nt.relu, lambda x, z: nt.where(x >= 0, 1.0, 0.0))
+    >>> nt.grad(step_up)(0.0)
+    1.0
+    """
+    if not partials:
+        raise ArgumentError("nt.define(value, partials...) needs one partial for each operand")
+
+    def operation(*operands: Any) -> Any:
+        if len(operands) != len(partials):
+            raise ArgumentError(f"this operation has {len(partials)} operands")
+        if not any(isinstance(x, Var) and x.needs_grad for x in operands) or not core.recording():
+            return value(*operands)
+        z = stopped = FUNCTIONS["stop"](value(*operands))
+        for x, partial in zip(operands, partials, strict=True):
+            if isinstance(x, Var) and x.needs_grad:
+                z = apply(ROWS["attach"], x, z, partial(*operands, stopped))
+        return z
+
+    operation.__name__ = operation.__qualname__ = getattr(value, "__name__", "operation")
+    operation.__doc__ = value.__doc__
+    return operation

@@ -1,0 +1,267 @@
+"""Drives the sweeps: the only caller of compiled code.
+
+A `Workspace` gives a tape its numbers: values v, adjoints g, tangents t and h, one layout for all,
+for one lane or for packs of 16.  Sweeps run in pieces, so that Ctrl-C is seen within 50 ms and
+long ones let other threads work; a look at a fresh value costs one call.
+
+Numba is imported with the first sweep, not with the package: recording does not need it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, BadTapeError, TapeError, TapeFullError
+from .ops import FRAME, INPUT_CODE, table_hash
+from .tape import Chunk, Tape, address_of
+
+LANES = 16
+PIECE = 1 << 20  # instructions a call: below 50 ms even when every access misses the caches
+RELEASE = 1 << 14  # instructions from which releasing the GIL pays
+ALIGNMENT = 64
+REACHED, SPENT = np.uint8(1), np.uint8(2)  # bits of the column `mark`
+COLUMNS = {name: position for position, name in enumerate(FRAME)}
+
+Call = Callable[[int, int, int, int], int]
+_NOT_LOADED: Any = None
+
+
+@cache
+def sweeps() -> ModuleType:
+    """The generated sweeps; refuses to run rules that differ from the table in memory."""
+    from . import _sweeps
+
+    if table_hash() != _sweeps.TABLE_HASH:
+        raise TapeError("ndtape/_sweeps.py does not match ndtape/ops.py: run `make sweeps`")
+    return _sweeps
+
+
+@cache
+def entry(releasing: bool) -> Call:
+    from ._jit import entry
+
+    return entry(releasing)
+
+
+@cache
+def address(name: str) -> int:
+    """Of a compiled sweep; compiles it, or loads it from the disk cache, at first use."""
+    return int(getattr(sweeps(), name).address)
+
+
+class Workspace:
+    """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
+
+    __slots__ = ("tape", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
+                 "arrays", "capacity", "values", "swept", "laid", "lock", "_hold", "_forward")  # fmt: skip
+
+    def __init__(self, tape: Tape, lanes: int = 1) -> None:
+        if lanes not in (1, LANES):
+            raise ArgumentError(f"a workspace has 1 or {LANES} lanes, not {lanes}")
+        self.tape = tape
+        self.lanes = lanes
+        self.suffix = "" if lanes == 1 else "_packs"
+        frame = np.zeros(len(FRAME), np.uint64)
+        self.frame = memoryview(frame)
+        self.frame_address = address_of(frame)
+        self.chunk: Chunk | None = None  # whose addresses the frame holds
+        self.constants: np.ndarray | None = None
+        self.arrays: dict[str, np.ndarray] = {}
+        self.capacity = 0
+        self.values: memoryview = memoryview(b"")  # of v when there is one lane
+        self.swept = 0  # instructions whose values are known
+        self.laid = 0  # instructions whose result slot is written
+        self.lock = threading.RLock()  # long pieces release the GIL
+        self._hold: Call = _NOT_LOADED
+        self._forward = 0
+
+    # --- buffers -------------------------------------------------------------------------------
+
+    def array(self, name: str) -> np.ndarray:
+        """The buffer v, g, t, h (float64) or mark (bytes), made when first needed."""
+        if self.capacity < len(self.tape):
+            self._grow()
+        if name not in self.arrays:
+            self._install(name, self._new(name))
+        return self.arrays[name]
+
+    def _new(self, name: str) -> np.ndarray:
+        """Zeros for adjoints and marks; 64-byte aligned, as packs need."""
+        dtype = np.dtype(np.uint8 if name == "mark" else np.float64)
+        lanes = 1 if name == "mark" else self.lanes
+        size = self.capacity * lanes * dtype.itemsize
+        try:
+            raw = np.zeros(size + ALIGNMENT, np.uint8)
+        except MemoryError:
+            raise TapeFullError(
+                f"no memory for the numbers of a sweep over {len(self.tape)} instructions "
+                f"({size / 1e6:.0f} MB more); sweep shorter pieces"
+            ) from None
+        start = -address_of(raw) % ALIGNMENT
+        array = raw[start : start + size].view(dtype)
+        return array if lanes == 1 else array.reshape(self.capacity, lanes)
+
+    def _install(self, name: str, array: np.ndarray) -> None:
+        self.arrays[name] = array
+        self.frame[COLUMNS[name]] = address_of(array)
+        if name == "v" and self.lanes == 1:
+            self.values = memoryview(array)
+
+    def _grow(self) -> None:
+        """Room for every instruction of the open chunk."""
+        last = self.tape.chunks[-1]
+        self.capacity = last.base + last.size
+        for name, old in list(self.arrays.items()):
+            new = self._new(name)
+            new[: len(old)] = old
+            self._install(name, new)
+
+    # --- calling ---------------------------------------------------------------------------------
+
+    def enter(self, chunk: Chunk) -> None:
+        """Point the frame at a chunk, and at the constant pool where that has moved."""
+        if chunk is not self.chunk:
+            for name, start in chunk.addresses.items():
+                self.frame[COLUMNS[name]] = start
+            self.chunk = chunk
+        if self.constants is not self.tape.constants:
+            self.constants = self.tape.constants
+            self.frame[COLUMNS["k"]] = address_of(self.constants)
+
+    def sweep(self, name: str, lo: int, hi: int, backwards: bool = False) -> Iterator[int]:
+        """Run a sweep over instructions lo..hi in pieces; yields where each piece ended."""
+        where = address(name)
+        for chunk, first, last in self.pieces(lo, hi, backwards):
+            self.enter(chunk)
+            call = entry(last - first >= RELEASE)
+            status = call(where, self.frame_address, first, last)
+            if status:
+                raise BadTapeError(
+                    f"the {name} sweep met an unknown opcode at instruction {status - 1}"
+                )
+            yield first if backwards else last
+
+    def pieces(self, lo: int, hi: int, backwards: bool) -> list[tuple[Chunk, int, int]]:
+        """(chunk, first, last) covering lo..hi, each inside one chunk and at most PIECE long."""
+        result = []
+        for chunk in self.tape.chunks:
+            first, end = max(lo, chunk.base), min(hi, chunk.base + chunk.size)
+            for start in range(first, end, PIECE):
+                result.append((chunk, start, min(start + PIECE, end)))
+        return result[::-1] if backwards else result
+
+    # --- sweeps ----------------------------------------------------------------------------------
+
+    def forward(self, lo: int | None = None, hi: int | None = None) -> None:
+        """Values of lo..hi; by default of what was recorded since the last time."""
+        end = len(self.tape) if hi is None else hi
+        start = self.swept if lo is None else lo
+        self.array("v")
+        self.lay_out()
+        for done in self.sweep("forward" + self.suffix, start, end):
+            self.swept = max(self.swept, done)
+
+    def lay_out(self) -> None:
+        """Write the result slots, of whole chunks, so that a look need not care."""
+        if self.laid < len(self.tape):
+            last = self.tape.chunks[-1]
+            for done in self.sweep("layout", self.laid, last.base + last.size):
+                self.laid = done
+
+    def value(self, slot: int) -> float:
+        """The value in a slot, after a forward sweep over what is new."""
+        if slot >= self.swept:
+            with self.lock:
+                self.catch_up()
+        return self.values[slot]  # type: ignore[no-any-return]
+
+    def catch_up(self) -> None:
+        """`forward()`, by the shortest way when little was recorded: comparisons wait for it."""
+        tape = self.tape
+        n = tape.base + tape.n
+        start = self.swept
+        if start < tape.base or self.laid < n or self.capacity < n or n - start > RELEASE:
+            self.forward()
+            if self._hold is _NOT_LOADED:
+                self._hold, self._forward = entry(False), address("forward")
+            return
+        if self.chunk is not tape.chunks[-1] or self.constants is not tape.constants:
+            self.enter(tape.chunks[-1])
+        status = self._hold(self._forward, self.frame_address, start, n)
+        if status:
+            raise BadTapeError(f"unknown opcode at instruction {status - 1}")
+        self.swept = n
+
+    def reverse(self, seeds: dict[int, Any], lo: int = 0) -> np.ndarray:
+        """Adjoints g along `seeds` (slot -> adjoint); returns the buffer, zero above the seeds."""
+        self.forward()
+        top = max(seeds) + 1
+        g = self.array("g")
+        g[: len(self.tape)] = 0.0
+        for slot, seed in seeds.items():
+            g[slot] = seed
+        for _ in self.sweep("reverse" + self.suffix, lo, top, backwards=True):
+            pass
+        return g
+
+    def tangent(self, seeds: dict[int, Any]) -> np.ndarray:
+        """Tangents t along `seeds` (input slot -> tangent); returns the buffer."""
+        self.forward()
+        t = self.array("t")
+        t[: len(self.tape)] = 0.0
+        for slot, seed in seeds.items():
+            t[slot] = seed
+        for _ in self.sweep("tangent" + self.suffix, 0, len(self.tape)):
+            pass
+        return t
+
+    def second(self, root: int, seeds: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient g of a root and its tangent h (Hessian times seeds); needs no `tangent` before."""
+        self.tangent(seeds)
+        g, h = self.array("g"), self.array("h")
+        g[: root + 1] = h[: root + 1] = 0.0
+        g[root] = 1.0
+        name = "forward_over_reverse" + self.suffix
+        for _ in self.sweep(name, 0, root + 1, backwards=True):
+            pass
+        return g, h
+
+    def reach(self, roots: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Sets bit 0 of `mark` for all slots that `roots` depend on, clears it elsewhere.
+
+        Bit 1, spent, stops the walk: behind a spent slot nothing is marked.
+        """
+        self.lay_out()
+        mark = self.array("mark")
+        mark &= SPENT
+        mark[roots] |= REACHED
+        for _ in self.sweep("reach", 0, int(max(roots)) + 1, backwards=True):
+            pass
+        return mark
+
+    def set_inputs(self, values: np.ndarray) -> None:
+        """New values for the leading inputs of a sealed tape: shape (inputs,) or (inputs, 16)."""
+        count = leading_inputs(self.tape)
+        values = np.asarray(values, dtype=np.float64)
+        expected = (count,) if self.lanes == 1 else (count, self.lanes)
+        if values.shape != expected:
+            raise ArgumentError(f"this tape takes values of shape {expected}, got {values.shape}")
+        self.array("v")[:count] = values
+        self.swept = count
+
+    def allocated(self) -> int:
+        """Bytes held by the buffers."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def leading_inputs(tape: Tape) -> int:
+    """How many inputs stand at the front, where `passes.seal` puts them all."""
+    ops = tape.columns()["op"]
+    other = np.flatnonzero(ops != INPUT_CODE)
+    return int(other[0]) if len(other) else len(ops)

@@ -1,0 +1,177 @@
+"""`grad` and its relatives, for functions of scalars in trees of lists, tuples and dicts.
+
+A transform records the function afresh.  At the outermost level a sweep gives numbers.  Where other
+recording values flow in (an enclosing transform, or leaves that the function captures), the
+derivative is itself recorded on the same tape, so that transforms nest to any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import optree
+
+from .errors import ArgumentError
+from .ops import ROWS
+from .record import core
+from .record.backward import recorded_gradient
+from .record.core import Recorder, recording_on
+from .record.eager import Leaf, Var, apply, as_number, result
+
+Argnums = int | Sequence[int]
+
+
+def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """`value_and_grad(f)(*args)` is `(f(*args), gradient)`.
+
+    `f` takes scalars, or nested lists, tuples and dicts of scalars, and returns a scalar.
+    `argnums` says which positional arguments are differentiated: the gradient has the structure of
+    that argument, or is a tuple of such for several.  Raises `ArgumentError` where an argument or
+    the result is no scalar.
+
+    >>> import ndtape as nt
+    >>> nt.value_and_grad(lambda p: p["a"] * p["b"] ** 2)({"a": 2.0, "b": 3.0})
+    (18.0, {'a': 9.0, 'b': 12.0})
+    """
+
+    @wraps(f)
+    def transformed(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        call = _Call(f, args, kwargs, argnums)
+        return call.value_and_gradient()
+
+    return transformed
+
+
+def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """`grad(f)(*args)` is the gradient of the scalar function `f`; see `value_and_grad`.
+
+    >>> import ndtape as nt
+    >>> nt.grad(lambda x: x**3)(2.0)
+    12.0
+    >>> nt.grad(nt.grad(lambda x: x**3))(2.0)
+    12.0
+    """
+    both = value_and_grad(f, argnums)
+
+    @wraps(f)
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return transformed
+
+
+def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """Hessian of `f` at `primals` times `tangents`: (value, gradient, product).
+
+    One forward, one tangent and one forward-over-reverse sweep.  `primals` and `tangents` are
+    tuples with one tree for each argument of `f`; so are gradient and product.  At the outermost
+    level only: inside another transform use `grad(grad(f))`.
+
+    >>> import ndtape as nt
+    >>> nt.hvp(lambda x, y: x * x * y, (3.0, 2.0), (1.0, 0.0))
+    (18.0, (12.0, 9.0), (4.0, 6.0))
+    """
+    call = _Call(f, tuple(primals), {}, tuple(range(len(primals))))
+    seeds, structure = optree.tree_flatten(tuple(tangents))
+    if structure != call.structure:
+        raise ArgumentError("tangents must have the structure of primals")
+    return call.second_order([as_number(t) for t in seeds])
+
+
+class _Call:
+    """One evaluation of a transform: arguments made recording, the function recorded."""
+
+    def __init__(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
+    ) -> None:
+        self.single = isinstance(argnums, int)
+        positions = _positions(argnums, len(args))
+        chosen = tuple(args[i] for i in positions)
+        numbers, self.structure = optree.tree_flatten(chosen)
+        self.tape, self.outermost = _tape_for(numbers)
+        with recording_on(self.tape):
+            self.variables = [_variable(self.tape, x) for x in numbers]
+            trees = optree.tree_unflatten(self.structure, list(self.variables))
+            full = list(args)
+            for i, tree in zip(positions, trees, strict=True):
+                full[i] = tree
+            self.y = f(*full, **kwargs)
+        self._check_result()
+
+    def _check_result(self) -> None:
+        if not isinstance(self.y, Var):
+            try:
+                self.y = as_number(self.y)
+            except TypeError:
+                raise ArgumentError(
+                    f"the function must return a scalar, not {type(self.y).__name__}"
+                ) from None
+
+    def is_independent(self) -> bool:
+        """No recording value but our own went into the result: plain numbers may come out."""
+        return (
+            self.outermost
+            and self.tape.joined is None
+            and not self.tape.absorbed
+            and all(leaf is None for _, leaf in self.tape.inputs)
+        )
+
+    def value_and_gradient(self) -> tuple[Any, Any]:
+        y = self.y
+        if not isinstance(y, Var) or not y.needs_grad:
+            zeros = [0.0] * len(self.variables)
+            return (y.value if isinstance(y, Var) else y), self._shaped(zeros)
+        if isinstance(y, Leaf) or not self.is_independent():
+            return y, self._shaped(self._recorded(y))
+        work = self.tape.work
+        g = work.reverse({y.slot: 1.0})
+        return work.value(y.slot), self._shaped([float(g[x.slot]) for x in self.variables])
+
+    def _recorded(self, y: Var) -> list[Any]:
+        if isinstance(y, Leaf):
+            return [0.0] * len(self.variables)
+        with recording_on(core.destination(self.tape)):
+            return recorded_gradient(y, self.variables)
+
+    def _shaped(self, flat: list[Any]) -> Any:
+        trees = optree.tree_unflatten(self.structure, flat)
+        return trees[0] if self.single else tuple(trees)
+
+    def second_order(self, seeds: list[float]) -> tuple[float, Any, Any]:
+        y = self.y
+        zeros = [0.0] * len(self.variables)
+        if not isinstance(y, Var) or not y.needs_grad:
+            return (y.value if isinstance(y, Var) else y), self._shaped(zeros), self._shaped(zeros)
+        if not self.is_independent():
+            raise ArgumentError("nt.hvp inside another recording: use nt.grad(nt.grad(f)) there")
+        slots = [x.slot for x in self.variables]
+        g, h = self.tape.work.second(y.slot, dict(zip(slots, seeds, strict=True)))
+        gradient, product = ([float(a[s]) for s in slots] for a in (g, h))
+        return self.tape.work.value(y.slot), self._shaped(gradient), self._shaped(product)
+
+
+def _positions(argnums: Argnums, count: int) -> tuple[int, ...]:
+    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    wrapped = tuple(i + count if i < 0 else i for i in positions)
+    if not all(0 <= i < count for i in wrapped) or len(set(wrapped)) < len(wrapped):
+        raise ArgumentError(f"argnums={argnums} does not fit {count} positional arguments")
+    return wrapped
+
+
+def _tape_for(numbers: list[Any]) -> tuple[Recorder, bool]:
+    """The tape to record on, and whether this is the outermost transform."""
+    results = [x for x in numbers if isinstance(x, Var) and x.needs_grad]
+    if core.transform_depth.get() or results:
+        return core.common_tape([x for x in results if not isinstance(x, Leaf)]), False
+    return Recorder(), True
+
+
+def _variable(tape: Recorder, x: Any) -> Var:
+    """A fresh name for an argument: derivatives are taken with respect to it alone."""
+    if isinstance(x, Var) and x.needs_grad:
+        copied = apply(ROWS["copy"], x)
+        assert isinstance(copied, Var)
+        return copied
+    return result(tape, tape.add_input(x.value if isinstance(x, Var) else as_number(x)))
