@@ -26,8 +26,8 @@ from .record.backward import define as define
 from .record.core import Recorder as Tape  # noqa: F401
 from .record.core import no_grad as no_grad
 from .record.core import record_lines as record_lines
-from .record.eager import Var as Var
-from .record.eager import var as var
+from .record.values import Var as Var
+from .record.values import var as var
 from .reference import table as table
 from .transforms import grad as grad
 from .transforms import hvp as hvp

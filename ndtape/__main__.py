@@ -43,7 +43,7 @@ def cache_state() -> str:
     from ._jit import Sweep, cache_folder
 
     module = sweeps()
-    folder = cache_folder(module.__file__)
+    folder = cache_folder(str(module.__file__))
     if folder is None:
         return "compile cache: none, no folder can be written; set NUMBA_CACHE_DIR"
     known = [s for s in vars(module).values() if isinstance(s, Sweep)]

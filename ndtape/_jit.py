@@ -157,7 +157,8 @@ def cache_folder(source: str) -> Path | None:
     def probe() -> None: ...
 
     probe.__code__ = probe.__code__.replace(co_filename=source)
-    for locator_class in CompileResultCacheImpl._locator_classes:
+    locators: Any = CompileResultCacheImpl._locator_classes
+    for locator_class in locators:
         locator = locator_class.from_function(probe, source)
         if locator is not None:
             return Path(locator.get_cache_path())
@@ -194,11 +195,11 @@ def _call(typingctx, address, frame, lo, hi):  # type: ignore[no-untyped-def]
 
 
 def _call_holding(address, frame, lo, hi):  # type: ignore[no-untyped-def]
-    return _call(address, frame, lo, hi)
+    return _call(address, frame, lo, hi)  # type: ignore[call-arg]
 
 
 def _call_releasing(address, frame, lo, hi):  # type: ignore[no-untyped-def]
-    return _call(address, frame, lo, hi)
+    return _call(address, frame, lo, hi)  # type: ignore[call-arg]
 
 
 def entry(releasing: bool) -> Callable[[int, int, int, int], int]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import optree
 
 from .errors import ArgumentError, CheckError
 from .transforms import hvp, value_and_grad
+from .trees import flatten, unflatten
 
 
 def check_grads(
@@ -31,7 +31,7 @@ def check_grads(
     """
     if order not in (1, 2):
         raise ArgumentError(f"check_grads checks order 1 or 2, not {order}")
-    numbers, structure = optree.tree_flatten(tuple(args))
+    numbers, structure = flatten(tuple(args))
     at = np.array([float(x) for x in numbers])
     rng = np.random.default_rng(seed)
     u, v = rng.standard_normal((2, len(at)))
@@ -39,10 +39,10 @@ def check_grads(
     argnums = tuple(range(len(args)))
 
     def tree(values: np.ndarray) -> Any:
-        return optree.tree_unflatten(structure, values.tolist())
+        return unflatten(structure, values.tolist())
 
     def flat(gradient: Any) -> np.ndarray:
-        return np.array(optree.tree_leaves(gradient))
+        return np.array(flatten(gradient)[0])
 
     def evaluated(values: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = value_and_grad(f, argnums)(*tree(values))
@@ -60,4 +60,6 @@ def check_grads(
 
 def _compare(what: str, got: float, expected: float, rtol: float, atol: float) -> None:
     if not abs(got - expected) <= atol + rtol * max(abs(got), abs(expected)):
-        raise CheckError(f"{what}: derivative rules give {got:.12g}, the check gives {expected:.12g}")
+        raise CheckError(
+            f"{what}: derivative rules give {got:.12g}, the check gives {expected:.12g}"
+        )

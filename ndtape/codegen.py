@@ -66,7 +66,7 @@ class Emit(ast.NodeTransformer):
         self.nonzero = nonzero  # a name known not to be zero: mz(w, d) is then w * d
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        return ast.Constant(float(node.value))
+        return rules.number(node.value)  # type: ignore[arg-type]
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         self.generic_visit(node)
@@ -311,7 +311,9 @@ import numpy as np
 
 from ._jit import Sweep, f8_at, u1_at, u2_at, u4_at, u8, u8_at
 from .lanes import any_lane, fma, pack_at, select, splat
-from .vmath import ({names})
+from .vmath import (
+{names}
+)
 
 FINGERPRINT = "{fingerprint}"
 TABLE_HASH = "{table_hash}"
@@ -337,7 +339,7 @@ def generate() -> str:
     known = {"sweep", "range", "any_lane", "fma", "pack_at", "select", "splat"}
     names = sorted(n for n in called - known if n and not n.endswith("_at"))
     header = HEADER.format(
-        names=", ".join(names),
+        names="\n".join(f"    {name}," for name in names),
         fingerprint=fingerprint(),
         table_hash=table_hash(),
         slots=[slots_of(o) for o in OPCODES],
@@ -359,7 +361,8 @@ no operand records, the answer is a plain number.
 from collections.abc import Callable
 from typing import Any
 
-from .record.eager import FUNCTIONS
+from .record import operators  # noqa: F401  fills FUNCTIONS in
+from .record.values import FUNCTIONS
 
 Function = Callable[..., Any]
 
@@ -372,7 +375,7 @@ def functions() -> str:
     names: dict[str, str] = {}
     for row in TABLE:
         if row.name not in PRIVATE:
-            names |= {name: row.name for name in [row.name, *row.ufunc.split()]}
+            names |= dict.fromkeys([row.name, *row.ufunc.split()], row.name)
     lines = [f'{name}: Function = FUNCTIONS["{row}"]' for name, row in sorted(names.items())]
     exported = "".join(f'    "{name}",\n' for name in sorted(names))
     return FUNCTIONS_HEADER + f"__all__ = [\n{exported}]\n\n" + "\n".join(lines) + "\n"

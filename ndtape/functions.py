@@ -8,7 +8,8 @@ no operand records, the answer is a plain number.
 from collections.abc import Callable
 from typing import Any
 
-from .record.eager import FUNCTIONS
+from .record import operators  # noqa: F401  fills FUNCTIONS in
+from .record.values import FUNCTIONS
 
 Function = Callable[..., Any]
 

@@ -2,8 +2,8 @@
 
 The same text inside @njit, such as `select(x > 0, x, 0.0) * w`, compiles to scalar code for floats
 and to SIMD code for packs, so a rule of the table is written once for both.  A pack lives in vector
-registers; `pack_at(address)[i]` loads and stores the i-th one.  Numba sees three opaque types, their
-operators below and the kernels of `vmath_kernel`; scalars that meet a pack are splat.
+registers; `pack_at(address)[i]` loads and stores the i-th one.  Numba sees three opaque types,
+their operators below and the kernels of `vmath_kernel`; scalars that meet a pack are splat.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast, models, overload, register_model
@@ -38,10 +37,33 @@ from .vmath_kernel import (
 )
 
 __all__ = [
-    "FINGERPRINT", "LANES", "Kernel", "Pack", "any_lane", "bits", "ceil", "copysign", "fabs", "floor",
-    "fma", "from_bits", "int_pack", "kernel", "lane", "lanewise", "mask_pack", "pack", "pack_at",
-    "rint", "select", "splat", "sqrt", "trunc", "when", "with_lane",
-]  # fmt: skip
+    "FINGERPRINT",
+    "LANES",
+    "Kernel",
+    "Pack",
+    "any_lane",
+    "bits",
+    "ceil",
+    "copysign",
+    "fabs",
+    "floor",
+    "fma",
+    "from_bits",
+    "int_pack",
+    "kernel",
+    "lane",
+    "lanewise",
+    "mask_pack",
+    "pack",
+    "pack_at",
+    "rint",
+    "select",
+    "splat",
+    "sqrt",
+    "trunc",
+    "when",
+    "with_lane",
+]
 
 ALIGNMENT = 64  # of the buffers that packs live in
 _ONE = types.Number, types.Boolean
@@ -104,7 +126,13 @@ def _cast_scalar(context: Any, builder: Any, fromty: Any, toty: Pack, value: Any
     return splat_ir(builder, context.cast(builder, value, scalar, toty.dtype))
 
 
-for _scalar in (types.Float, types.Integer, types.IntegerLiteral, types.Boolean, types.BooleanLiteral):
+for _scalar in (
+    types.Float,
+    types.Integer,
+    types.IntegerLiteral,
+    types.Boolean,
+    types.BooleanLiteral,
+):
     lower_cast(_scalar, Pack)(_cast_scalar)
 
 
@@ -141,7 +169,9 @@ class _PackPointerModel(models.PrimitiveModel):
 
 pack_at = Primitive(
     "pack_at",
-    lambda args: signature(pack_pointer, types.uint64) if isinstance(args[0], types.Integer) else None,
+    lambda args: (
+        signature(pack_pointer, types.uint64) if isinstance(args[0], types.Integer) else None
+    ),
     lambda context, b, sig, args: b.inttoptr(args[0], pack.ir.as_pointer()),
     "address -> the packs that lie there (64-byte aligned), as `p[i]`",
 )
@@ -277,7 +307,9 @@ lane = Primitive(
 )
 with_lane = Primitive(
     "with_lane",
-    lambda args: signature(args[0], args[0], types.int64, args[0].dtype) if _is_index(args) else None,
+    lambda args: (
+        signature(args[0], args[0], types.int64, args[0].dtype) if _is_index(args) else None
+    ),
     lambda context, b, sig, args: b.insert_element(args[0], args[2], args[1]),
     "with_lane(p, k, x): the pack p with x in its k-th lane, for a run-time k",
 )

@@ -10,6 +10,7 @@ Numba is imported with the first sweep, not with the package: recording does not
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from types import ModuleType
@@ -29,7 +30,6 @@ REACHED, SPENT = np.uint8(1), np.uint8(2)  # bits of the column `mark`
 COLUMNS = {name: position for position, name in enumerate(FRAME)}
 
 Call = Callable[[int, int, int, int], int]
-_NOT_LOADED: Any = None
 
 
 @cache
@@ -58,13 +58,14 @@ def address(name: str) -> int:
 class Workspace:
     """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
 
-    __slots__ = ("tape", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
-                 "arrays", "capacity", "values", "swept", "laid", "lock", "_hold", "_forward")  # fmt: skip
+    __slots__ = ("owner", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
+                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock", "_hold", "_forward")  # fmt: skip
 
-    def __init__(self, tape: Tape, lanes: int = 1) -> None:
+    def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
         if lanes not in (1, LANES):
             raise ArgumentError(f"a workspace has 1 or {LANES} lanes, not {lanes}")
-        self.tape = tape
+        # A tape that owns its workspace must not be kept alive by it: tapes die by their count.
+        self.owner: Callable[[], Any] = weakref.ref(tape) if owned else lambda: tape
         self.lanes = lanes
         self.suffix = "" if lanes == 1 else "_packs"
         frame = np.zeros(len(FRAME), np.uint64)
@@ -74,18 +75,23 @@ class Workspace:
         self.constants: np.ndarray | None = None
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
-        self.values: memoryview = memoryview(b"")  # of v when there is one lane
+        self.values: Any = memoryview(b"")  # of v when there is one lane
         self.swept = 0  # instructions whose values are known
         self.laid = 0  # instructions whose result slot is written
+        self.leading = -1  # inputs at the front, once counted
         self.lock = threading.RLock()  # long pieces release the GIL
-        self._hold: Call = _NOT_LOADED
+        self._hold: Any = None
         self._forward = 0
+
+    @property
+    def tape(self) -> Tape:
+        return self.owner()  # type: ignore[no-any-return]
 
     # --- buffers -------------------------------------------------------------------------------
 
     def array(self, name: str) -> np.ndarray:
         """The buffer v, g, t, h (float64) or mark (bytes), made when first needed."""
-        if self.capacity < len(self.tape):
+        if self.capacity < max(len(self.tape), 1):
             self._grow()
         if name not in self.arrays:
             self._install(name, self._new(name))
@@ -183,16 +189,20 @@ class Workspace:
 
     def catch_up(self) -> None:
         """`forward()`, by the shortest way when little was recorded: comparisons wait for it."""
-        tape = self.tape
+        tape = self.owner()
         n = tape.base + tape.n
         start = self.swept
-        if start < tape.base or self.laid < n or self.capacity < n or n - start > RELEASE:
+        # A chunk that the frame points at has its slots laid out and its values allocated.
+        if (
+            self._hold is None
+            or self.chunk is not tape.chunks[-1]
+            or start < tape.base
+            or self.constants is not tape.constants
+            or n - start > RELEASE
+        ):
             self.forward()
-            if self._hold is _NOT_LOADED:
-                self._hold, self._forward = entry(False), address("forward")
+            self._hold, self._forward = entry(False), address("forward")
             return
-        if self.chunk is not tape.chunks[-1] or self.constants is not tape.constants:
-            self.enter(tape.chunks[-1])
         status = self._hold(self._forward, self.frame_address, start, n)
         if status:
             raise BadTapeError(f"unknown opcode at instruction {status - 1}")
@@ -247,7 +257,9 @@ class Workspace:
 
     def set_inputs(self, values: np.ndarray) -> None:
         """New values for the leading inputs of a sealed tape: shape (inputs,) or (inputs, 16)."""
-        count = leading_inputs(self.tape)
+        if self.leading < 0:
+            self.leading = leading_inputs(self.tape)
+        count = self.leading
         values = np.asarray(values, dtype=np.float64)
         expected = (count,) if self.lanes == 1 else (count, self.lanes)
         if values.shape != expected:

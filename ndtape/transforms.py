@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-import optree
-
 from .errors import ArgumentError
 from .ops import ROWS
 from .record import core
 from .record.backward import recorded_gradient
 from .record.core import Recorder, recording_on
-from .record.eager import Leaf, Var, apply, as_number, result
+from .record.operators import apply
+from .record.values import Leaf, Var, as_number, result
+from .trees import flatten, unflatten
 
 Argnums = int | Sequence[int]
 
@@ -74,7 +74,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     (18.0, (12.0, 9.0), (4.0, 6.0))
     """
     call = _Call(f, tuple(primals), {}, tuple(range(len(primals))))
-    seeds, structure = optree.tree_flatten(tuple(tangents))
+    seeds, structure = flatten(tuple(tangents))
     if structure != call.structure:
         raise ArgumentError("tangents must have the structure of primals")
     return call.second_order([as_number(t) for t in seeds])
@@ -89,11 +89,11 @@ class _Call:
         self.single = isinstance(argnums, int)
         positions = _positions(argnums, len(args))
         chosen = tuple(args[i] for i in positions)
-        numbers, self.structure = optree.tree_flatten(chosen)
+        numbers, self.structure = flatten(chosen)
         self.tape, self.outermost = _tape_for(numbers)
         with recording_on(self.tape):
             self.variables = [_variable(self.tape, x) for x in numbers]
-            trees = optree.tree_unflatten(self.structure, list(self.variables))
+            trees = unflatten(self.structure, list(self.variables))
             full = list(args)
             for i, tree in zip(positions, trees, strict=True):
                 full[i] = tree
@@ -136,7 +136,7 @@ class _Call:
             return recorded_gradient(y, self.variables)
 
     def _shaped(self, flat: list[Any]) -> Any:
-        trees = optree.tree_unflatten(self.structure, flat)
+        trees = unflatten(self.structure, flat)
         return trees[0] if self.single else tuple(trees)
 
     def second_order(self, seeds: list[float]) -> tuple[float, Any, Any]:

@@ -6,7 +6,7 @@ accepted it.  Each rule is one vectorised comparison over the columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -72,14 +72,14 @@ def _orders(columns: Mapping[str, np.ndarray]) -> None:
         raise BadTapeError(f"instruction {i} (polygamma) has order {order[bad][0]}, not 0, 1, 2 …")
 
 
-def _says(op, name, slots, why):  # type: ignore[no-untyped-def]
+def _says(op: np.ndarray, name: str, slots: np.ndarray, why: str) -> Callable[[int], str]:
     def sentence(i: int) -> str:
         return f"({OPCODES[op[i]].name}) has operand {name} = {slots[i]}, {why}"
 
     return sentence
 
 
-def _reject(bad: np.ndarray, sentence) -> None:  # type: ignore[no-untyped-def]
+def _reject(bad: np.ndarray, sentence: Callable[[int], str]) -> None:
     if bad.any():
         i = int(bad.argmax())
         raise BadTapeError(f"instruction {i} {sentence(i)}")

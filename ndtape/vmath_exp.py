@@ -18,6 +18,7 @@ from .vmath_dd import (
     polynomial,
     power_of_two,
     rounded,
+    two_product,
     two_sum,
 )
 
@@ -44,7 +45,7 @@ def _clamp(x: Any, low: float, high: float) -> Any:
     return select(x > high, high, x)
 
 
-def _reduce(x: Any) -> tuple[Any, Any, Any]:
+def exp_reduced(x: Any) -> tuple[Any, Any, Any]:
     """k and the high and low parts of r = x - k ln2."""
     t = fma(x, LOG2E, MAGIC)
     k = t - MAGIC
@@ -53,23 +54,36 @@ def _reduce(x: Any) -> tuple[Any, Any, Any]:
     return rounded(t), r, fma(k, -LN2_LOW, first - r)
 
 
+def scale(x: Any, k: Any) -> Any:
+    """2**k * x, for |k| < 2000; rounded once if the result is subnormal."""
+    half = k >> 1
+    return x * power_of_two(half) * power_of_two(k - half)
+
+
+def exp_pair(r: Any, low: Any) -> tuple[Any, Any]:
+    """e**(r + low) as (high, low), for a reduced r; to about 2**-59."""
+    square, square_low = two_product(r, r)
+    tail = fma(square * r, polynomial(r, _EXPM1), fma(0.5, square_low, low))
+    high, lost = fast_two_sum(r, 0.5 * square)
+    high, more = fast_two_sum(1.0, high)
+    return fast_two_sum(high, more + (lost + tail))
+
+
 def scaled_exp(r: Any, low: Any, k: Any) -> Any:
     """2**k * e**(r + low), for |k| < 2000."""
-    p = 1.0 + (r + fma(r * r, polynomial(r, _EXP), low))
-    half = k >> 1
-    return p * power_of_two(half) * power_of_two(k - half)
+    return scale(1.0 + (r + fma(r * r, polynomial(r, _EXP), low)), k)
 
 
 @kernel("f:f")
 def exp(x):  # type: ignore[no-untyped-def]
     """e**x"""
-    k, r, low = _reduce(_clamp(x, -760.0, 720.0))
+    k, r, low = exp_reduced(_clamp(x, -760.0, 720.0))
     return scaled_exp(r, low, k)
 
 
 def exp_of_pair(x: Any, low: Any) -> Any:
     """e**(x + low) for |x| < 770 and a low part below an ulp or so of x."""
-    k, r, rest = _reduce(x)
+    k, r, rest = exp_reduced(x)
     r, rest = two_sum(r, rest + low)
     return scaled_exp(r, rest, k)
 
@@ -87,7 +101,7 @@ def exp2(x):  # type: ignore[no-untyped-def]
 
 def _expm1_quarter(x: Any) -> tuple[Any, Any]:
     """(e**x - 1) / 4 as (high, low), for -60 < x < 711: a quarter, lest sinh overflow too early."""
-    k, r, low = _reduce(x)
+    k, r, low = exp_reduced(x)
     square = r * r
     tail = fma(square * r, polynomial(r, _EXPM1), 0.5 * square)
     high, low = fast_two_sum(r, tail + fma(r, low, low))
@@ -117,7 +131,7 @@ def sinh(x):  # type: ignore[no-untyped-def]
 @kernel("f:f")
 def cosh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic cosine."""
-    k, r, low = _reduce(select(fabs(x) > 720.0, 720.0, fabs(x)))
+    k, r, low = exp_reduced(select(fabs(x) > 720.0, 720.0, fabs(x)))
     quarter = scaled_exp(r, low, k - 2)
     return 2.0 * (quarter + 0.0625 / quarter)
 

@@ -282,12 +282,15 @@ class Kernel(Primitive):
         if not all(isinstance(a, (Pack, types.Number, types.Boolean)) for a in arguments):
             return None
         packed = any(isinstance(a, Pack) for a in arguments)
-        opened = [_letter_of(a) for a, p in zip(arguments, self.parameters, strict=True) if p == "T"]
+        opened = [
+            _letter_of(a) for a, p in zip(arguments, self.parameters, strict=True) if p == "T"
+        ]
         chosen = next((letter for letter in "fim" if letter in opened), "f")
         letters = [chosen if p == "T" else p for p in self.parameters]
         # A capital M is one truth value, of packs too.
         results = [
-            _numba_type(chosen if r == "T" else r.lower(), packed and r != "M") for r in self.results
+            _numba_type(chosen if r == "T" else r.lower(), packed and r != "M")
+            for r in self.results
         ]
         result = results[0] if len(results) == 1 else types.UniTuple(results[0], len(results))
         return signature(result, *(_numba_type(letter, packed) for letter in letters))
@@ -320,7 +323,8 @@ class Kernel(Primitive):
         returned = results[0] if len(results) == 1 else ir.LiteralStructType(results)
         function_type = ir.FunctionType(returned, [ir_type(p, packed) for p in self.parameters])
         function = ir.Function(module, function_type, name)
-        function.linkage = "linkonce_odr"
+        # Not shared between objects: a user's cached code can never meet another version's.
+        function.linkage = "internal"
         code = "call" if self.lanewise else self.code
         for attribute in (*ATTRIBUTES[code], "nounwind"):
             function.attributes.add(attribute)
@@ -344,7 +348,9 @@ class Kernel(Primitive):
             if self.code == "emit":
                 return self.text(*args)
             like = next(a for a in args if isinstance(a, Value))
-            return self.emit(b, *(a if isinstance(a, Value) else Value(b, like.like(a)) for a in args))
+            return self.emit(
+                b, *(a if isinstance(a, Value) else Value(b, like.like(a)) for a in args)
+            )
         if self._compiled is None:
             self._compiled = _python_form(self, len(self.parameters))
         return self._compiled(*args)
@@ -382,7 +388,9 @@ def intrinsic(name: str, *arguments: Any) -> Value:
     values = [like.like(a) for a in arguments]
     suffix = f"v{LANES}f64" if like.packed else "f64"
     function_type = ir.FunctionType(values[0].type, [v.type for v in values])
-    return Value(like.b, like.b.call(_declared(like.b, f"llvm.{name}.{suffix}", function_type), values))
+    return Value(
+        like.b, like.b.call(_declared(like.b, f"llvm.{name}.{suffix}", function_type), values)
+    )
 
 
 def _declared(b: ir.IRBuilder, name: str, function_type: ir.FunctionType) -> ir.Function:
@@ -414,7 +422,10 @@ def each_lane(b: ir.IRBuilder, function: ir.Function, packs: Sequence[ir.Value])
     b.position_at_end(body)
     k = b.phi(index)
     k.add_incoming(ir.Constant(index, 0), before)
-    b.store(b.call(function, [b.load(_lane_pointer(b, s, k)) for s in spaces]), _lane_pointer(b, result, k))
+    b.store(
+        b.call(function, [b.load(_lane_pointer(b, s, k)) for s in spaces]),
+        _lane_pointer(b, result, k),
+    )
     following = b.add(k, ir.Constant(index, 1))
     k.add_incoming(following, body)
     b.cbranch(b.icmp_unsigned("<", following, ir.Constant(index, LANES)), body, after)
@@ -426,26 +437,69 @@ def _lane_pointer(b: ir.IRBuilder, vector: ir.Value, k: ir.Value) -> ir.Value:
     return b.gep(b.bitcast(vector, vector.type.pointee.element.as_pointer()), [k])
 
 
-def when(mask: Value, thunk: Callable[[], Any], otherwise: Any) -> Any:
+def when(mask: Value, thunk: Callable[[], Any], otherwise: Any, rare: bool = False) -> Any:
     """`thunk()` where `mask`, else `otherwise`: a real branch, taken if any lane needs it."""
     b = mask.b
     several = isinstance(otherwise, tuple)
-    olds = list(otherwise) if several else [otherwise]
+    olds = [o.ir for o in otherwise] if several else [otherwise.ir]
     before = b.block
-    with b.if_then(reduce_or(mask), likely=False):
+    with b.if_then(reduce_or(mask), likely=False if rare else None):
         news = thunk()
-        chosen = [
-            b.select(mask.ir, new.ir, old.ir)
-            for new, old in zip(news if several else [news], olds, strict=True)
-        ]
+        pairs = zip(news if several else [news], olds, strict=True)
+        chosen = [b.select(mask.ir, new.ir, old) for new, old in pairs]
         last = b.block
     merged = []
     for old, new in zip(olds, chosen, strict=True):
-        phi = b.phi(old.ir.type)
-        phi.add_incoming(old.ir, before)
-        phi.add_incoming(new, last)
-        merged.append(Value(b, phi))
+        merged.append(Value(b, _joined(b, (old, before), (new, last))))
     return tuple(merged) if several else merged[0]
+
+
+def _joined(b: ir.IRBuilder, *incoming: tuple[ir.Value, ir.Block]) -> ir.Value:
+    phi = b.phi(incoming[0][0].type)
+    for value, block in incoming:
+        phi.add_incoming(value, block)
+    return phi
+
+
+def loop(
+    state: tuple[Value, ...], test: Callable[..., Value], step: Callable[..., tuple[Value, ...]]
+) -> tuple[Value, ...]:
+    """`while test(*state): state = step(*state)`, for scalars; returns the last state."""
+    b = state[0].b
+    before = b.block
+    head, body, done = (b.append_basic_block(name) for name in ("head", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    phis = [_joined(b, (value.ir, before)) for value in state]
+    current = tuple(Value(b, phi) for phi in phis)
+    b.cbranch(test(*current).ir, body, done)
+    b.position_at_end(body)
+    for phi, value in zip(phis, step(*current), strict=True):
+        phi.add_incoming(value.ir, b.block)
+    b.branch(head)
+    b.position_at_end(done)
+    return current
+
+
+def constant(like: Value, number: float) -> Value:
+    """The number, in the shape of the float `like`."""
+    return Value(like.b, like.like(number))
+
+
+def table(numbers: Sequence[float], index: Value) -> Value:
+    """numbers[index] for a scalar float index that is whole and in range."""
+    b = index.b
+    array = ir.ArrayType(F64, len(numbers))
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=6).hexdigest()
+    name = f"ndtape_table_{digest}"
+    stored = b.module.globals.get(name)
+    if stored is None:
+        stored = ir.GlobalVariable(b.module, array, name)
+        stored.initializer = ir.Constant(array, [float(n) for n in numbers])
+        stored.global_constant = True
+        stored.linkage = "internal"
+    zero = ir.Constant(I64, 0)
+    return Value(b, b.load(b.gep(stored, [zero, b.fptosi(index.ir, I64)])))
 
 
 def reduce_or(mask: Value) -> ir.Value:

@@ -1,4 +1,4 @@
-"""Logarithms and what is made of them: log log2 log10 log1p, arcsinh arccosh arctanh, power, hypot."""
+"""Logarithms, and what is made of them: arcsinh arccosh arctanh, logaddexp, powers and roots."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import math
 from typing import Any
 
 from .lanes import bits, copysign, fabs, fma, from_bits, kernel, rint, select, sqrt
-from .vmath_dd import MAGIC, fast_two_sum, polynomial, power_of_two, rounded, to_float, two_product
-from .vmath_exp import exp_of_pair
+from .vmath_dd import (
+    MAGIC,
+    fast_two_sum,
+    polynomial,
+    power_of_two,
+    rounded,
+    to_float,
+    two_product,
+    two_sum,
+)
+from .vmath_exp import exp, exp_of_pair, exp_pair, exp_reduced, scale
 
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 TINY = 2.0**-55  # below it, odd functions with slope 1 are x
@@ -101,7 +110,9 @@ def _log1p(x: Any, low: Any) -> Any:
 def log1p(x):  # type: ignore[no-untyped-def]
     """log(1 + x)"""
     limit = select(x == -1.0, -math.inf, select(x > -1.0, x, math.nan))
-    return select((x > -1.0) & (x < math.inf) & (x != 0.0), _log1p(x, 0.0), select(x == 0.0, x, limit))
+    return select(
+        (x > -1.0) & (x < math.inf) & (x != 0.0), _log1p(x, 0.0), select(x == 0.0, x, limit)
+    )
 
 
 LN2 = 0.6931471805599453
@@ -149,7 +160,7 @@ def arctanh(x):  # type: ignore[no-untyped-def]
 
 @kernel("f,f:f")
 def hypot(x, y):  # type: ignore[no-untyped-def]
-    """sqrt(x**2 + y**2) without overflow on the way; infinite if an argument is, even beside nan."""
+    """sqrt(x**2 + y**2) without overflow on the way; infinite beside a nan if one is."""
     a, b = fabs(x), fabs(y)
     larger, smaller = select(a > b, a, b), select(a > b, b, a)
     scale = select(larger > BIG, 2.0**-600, select(larger < 1 / BIG, 2.0**600, 1.0))
@@ -157,6 +168,31 @@ def hypot(x, y):  # type: ignore[no-untyped-def]
     larger, smaller = larger * scale, smaller * scale
     value = sqrt(fma(larger, larger, smaller * smaller)) * back
     return select((a == math.inf) | (b == math.inf), math.inf, value)
+
+
+@kernel("f:f")
+def softplus(x):  # type: ignore[no-untyped-def]
+    """log(1 + e**x)"""
+    above = select(x > 0.0, x, select(x == x, 0.0, x))
+    return above + log1p(exp(-fabs(x)))
+
+
+@kernel("f,f:f")
+def logaddexp(x, y):  # type: ignore[no-untyped-def]
+    """log(e**x + e**y), in pairs: it has zeros, where its terms cancel."""
+    larger, smaller = select(x > y, x, y), select(x > y, y, x)
+    gap, gap_low = two_sum(smaller, -larger)
+    clamped = select(gap < -760.0, -760.0, gap)
+    k, r, low = exp_reduced(clamped)
+    e, e_low = exp_pair(*two_sum(r, low + select(clamped == gap, gap_low, 0.0)))
+    u, u_low = fast_two_sum(1.0, scale(e, k))
+    high, low = log_pair(u)
+    low = low + (u_low + scale(e_low, k)) / u
+    total, lost = two_sum(larger, high)
+    value = total + (lost + low)
+    # Equal infinities have no gap; nan and opposite infinities show in the sum.
+    extreme = select(x == y, x, select((x == x) & (y == y), larger, x + y))
+    return select(fabs(gap) < math.inf, value, extreme)
 
 
 # --- powers ----------------------------------------------------------------------------------
@@ -188,6 +224,15 @@ def log_pair(x: Any) -> tuple[Any, Any]:
     low = low + fma(2.0, s_low, v_low)
     high, lost = fast_two_sum(k * LN2_ROUND, high)
     return fast_two_sum(high, fma(k, LN2_REST, lost + low))
+
+
+def power_pair(a: Any, y: Any) -> tuple[Any, Any]:
+    """a**y as (high, low) for 0 < a < inf, where it is not near the ends of the range."""
+    high, low = log_pair(a)
+    product, rest = two_product(y, high)
+    k, r, r_low = exp_reduced(select(product < -740.0, -740.0, product))
+    value, value_low = exp_pair(*two_sum(r, r_low + fma(y, low, rest)))
+    return scale(value, k), scale(value_low, k)
 
 
 def _magnitude(a: Any, y: Any) -> Any:

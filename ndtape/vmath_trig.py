@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from .lanes import bits, copysign, fabs, fma, from_bits, kernel, select, sqrt, when
-from .vmath_dd import MAGIC, fast_two_sum, polynomial, two_product
+from .vmath_dd import MAGIC, fast_two_sum, polynomial, two_product, two_sum
 from .vmath_kernel import libm
 
 TWO_OVER_PI = 0.6366197723675814
@@ -29,14 +29,18 @@ _COS = (
 )  # fmt: skip
 
 
-def _reduce(x: Any) -> tuple[Any, Any, Any]:
-    """The quadrant, whose low two bits count, and high and low of r = high - low."""
+def _reduce(x: Any, exact: bool = False) -> tuple[Any, Any, Any]:
+    """The quadrant, whose low two bits count, and high and low of r = high - low.
+
+    Unless `exact`, low is half an ulp off in the rare case that |first| < |second|, which costs
+    sin and cos half an ulp and saves them 2 ns of latency.
+    """
     t = fma(x, TWO_OVER_PI, MAGIC)
     k = t - MAGIC
     first = fma(-k, PI_HALF[0], x)  # exact
     second, rest = two_product(k, PI_HALF[1])
     r = first - second
-    error = second - (first - r)
+    error = -two_sum(first, -second)[1] if exact else second - (first - r)
     return bits(t), r, fma(k, PI_HALF[2], rest) + error
 
 
@@ -46,7 +50,7 @@ def _flip(x: Any, quadrant: Any) -> Any:
 
 
 # Both functions are c - (a P(z) + base + m low) with z = r**2, and their parts (a, base, m, c)
-# follow.  The subtraction keeps -0: there a P(z) = -0 and base = m low = +0, whose sum is +0.
+# follow; the last difference keeps -0: there a P(z) = -0 and base = m low = +0, whose sum is +0.
 
 
 def _sine_parts(r: Any, z: Any) -> tuple[Any, ...]:
@@ -57,12 +61,14 @@ def _cosine_parts(r: Any, z: Any) -> tuple[Any, ...]:
     return z * z, 0.5 * z, -r, 1.0
 
 
-def _assemble(z: Any, low: Any, coefficients: Any, a: Any, base: Any, m: Any, c: Any) -> Any:
-    """The result, three fused operations and a difference after z: low must not wait, nor delay."""
+def _assemble(
+    z: Any, low: Any, coefficients: Any, a: Any, base: Any, m: Any, c: Any
+) -> tuple[Any, Any]:
+    """(c, the rest): three fused operations after z.  low must not wait, nor delay."""
     p = [fma(z, coefficients[k + 1], coefficients[k]) for k in (0, 2, 4)]
     square = z * z
     head = fma(m, low, fma(a, p[0], base))
-    return c - fma(a * square, fma(square, p[2], p[1]), head)
+    return c, fma(a * square, fma(square, p[2], p[1]), head)
 
 
 def _one(x: Any, shift: int) -> Any:
@@ -74,7 +80,8 @@ def _one(x: Any, shift: int) -> Any:
     pairs = zip(_sine_parts(r, z), _cosine_parts(r, z), strict=True)
     parts = [_flip(select(odd, q, p), quadrant) for p, q in pairs]
     coefficients = [select(odd, q, p) for p, q in zip(_SIN, _COS, strict=True)]
-    return _assemble(z, low, coefficients, *parts)
+    c, rest = _assemble(z, low, coefficients, *parts)
+    return c - rest
 
 
 def _huge(x: Any) -> Any:
@@ -85,21 +92,23 @@ def _huge(x: Any) -> Any:
 @kernel("f:f")
 def sin(x):  # type: ignore[no-untyped-def]
     """Sine."""
-    return when(_huge(x), lambda: libm("sin", x), _one(x, 0))
+    return when(_huge(x), lambda: libm("sin", x), _one(x, 0), rare=True)
 
 
 @kernel("f:f")
 def cos(x):  # type: ignore[no-untyped-def]
     """Cosine."""
-    return when(_huge(x), lambda: libm("cos", x), _one(x, 1))
+    return when(_huge(x), lambda: libm("cos", x), _one(x, 1), rare=True)
 
 
 def _both(x: Any) -> tuple[Any, Any]:
     """sin and cos of |x| < 2**30, with the bits that `_one` gives."""
     quadrant, r, low = _reduce(x)
     z = r * r
-    sine = _assemble(z, low, _SIN, *_sine_parts(r, z))
-    cosine = _assemble(z, low, _COS, *_cosine_parts(r, z))
+    c, rest = _assemble(z, low, _SIN, *_sine_parts(r, z))
+    sine = c - rest
+    c, rest = _assemble(z, low, _COS, *_cosine_parts(r, z))
+    cosine = c - rest
     odd = (quadrant & 1) != 0
     s = _flip(select(odd, cosine, sine), quadrant)
     return s, _flip(select(odd, sine, cosine), quadrant + 1)
@@ -108,18 +117,30 @@ def _both(x: Any) -> tuple[Any, Any]:
 @kernel("f:f,f")
 def sincos(x):  # type: ignore[no-untyped-def]
     """(sin(x), cos(x)), for less than the two cost"""
-    return when(_huge(x), lambda: (libm("sin", x), libm("cos", x)), _both(x))
+    return when(_huge(x), lambda: (libm("sin", x), libm("cos", x)), _both(x), rare=True)
 
 
 @kernel("f:f")
 def tan(x):  # type: ignore[no-untyped-def]
     """Tangent."""
 
-    def near() -> Any:
-        sine, cosine = _both(x)
-        return sine / cosine
+    return when(_huge(x), lambda: libm("tan", x), _tangent(x), rare=True)
 
-    return when(_huge(x), lambda: libm("tan", x), near())
+
+def _tangent(x: Any) -> Any:
+    """sin / cos, or -cos / sin in odd quadrants, from pairs; |x| < 2**30."""
+    quadrant, r, low = _reduce(x, exact=True)
+    z = r * r
+    sine, sine_rest = _assemble(z, low, _SIN, *_sine_parts(r, z))
+    cosine, cosine_rest = _assemble(z, low, _COS, *_cosine_parts(r, z))
+    odd = (quadrant & 1) != 0
+    over, over_low = fast_two_sum(select(odd, cosine, sine), -select(odd, cosine_rest, sine_rest))
+    under, under_low = fast_two_sum(select(odd, sine, cosine), -select(odd, sine_rest, cosine_rest))
+    inverse = 1.0 / under
+    quotient = over * inverse
+    rest = fma(-quotient, under, over) + fma(-quotient, under_low, over_low)
+    value = fma(rest, inverse, quotient)
+    return from_bits(bits(value) ^ ((quadrant & 1) << 63))
 
 
 # --- inverse functions -----------------------------------------------------------------------

@@ -20,9 +20,10 @@ from ..ops import INPUT_CODE, ROWS
 from ..run import REACHED, SPENT
 from . import core
 from .core import Recorder
-from .eager import FUNCTIONS, Leaf, Var, apply, result
+from .operators import apply
+from .values import FUNCTIONS, Leaf, Var, result
 
-# --- numbers ------------------------------------------------------------------------------------
+# --- numbers -----------------------------------------------------------------------------------
 
 
 def backward(y: Var, seed: float, retain_graph: bool, **options: Any) -> None:
@@ -47,7 +48,7 @@ def backward(y: Var, seed: float, retain_graph: bool, **options: Any) -> None:
         _deposit(tape, mark, g)
         if not retain_graph:
             _spend(tape, mark)
-    if not retain_graph:
+    if not (retain_graph or tape.entered):
         tape.ended = True
         tape.leaf_slots = {}  # operations on leaves alone begin a new tape
 
@@ -141,7 +142,7 @@ def _not_finite(tape: Recorder, i: int, what: str, number: float) -> None:
     )
 
 
-# --- recorded derivatives --------------------------------------------------------------------------
+# --- recorded derivatives -------------------------------------------------------------------------
 
 
 class _Recordable(ast.NodeTransformer):
@@ -171,7 +172,7 @@ def contributions(name: str) -> tuple[Callable[..., Any] | None, ...]:
             continue
         body = _Recordable().visit(rules.fill(product, {}))
         source = f"lambda w, x, y, u, z: {ast.unparse(body)}"
-        result.append(eval(source, dict(FUNCTIONS)))  # noqa: S307  the text is our own table
+        result.append(eval(source, dict(FUNCTIONS)))
     return tuple(result)
 
 
@@ -210,7 +211,7 @@ def _walk(tape: Recorder, slot: int, adjoints: dict[int, Any], needed: set[int])
         result(tape, int(x)) if f == "v" else np.float64(x)
         for x, f in zip(instruction.operands, form, strict=True)
     ]
-    x, y, u = (operands + [None, None])[:3]
+    x, y, u, *_ = [*operands, None, None]
     w, z = adjoints[slot], result(tape, slot)
     rules_of = contributions(instruction.name)
     for operand, f, rule in zip(instruction.operands, form, rules_of, strict=True):
@@ -220,7 +221,7 @@ def _walk(tape: Recorder, slot: int, adjoints: dict[int, Any], needed: set[int])
             adjoints[int(operand)] = term if before is None else before + term
 
 
-# --- user operations ----------------------------------------------------------------------------
+# --- user operations ---------------------------------------------------------------------------
 
 
 def define(value: Callable[..., Any], *partials: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,10 +27,10 @@ import numpy as np
 from ..ops import INPUT_CODE
 from ..passes import rearranged
 from ..run import REACHED, SPENT, Workspace
-from ..tape import Chunk, Tape
+from ..tape import Chunk, Stats, Tape
 
 if TYPE_CHECKING:
-    from .eager import Leaf, Var
+    from .values import Leaf, Var
 
 COMPACT_AT = 100_000  # instructions; below, dropping dead ones is not worth a scan of the heap
 
@@ -37,6 +38,7 @@ _current: ContextVar[weakref.ref[Recorder] | None] = ContextVar("ndtape_current"
 _recording: ContextVar[bool] = ContextVar("ndtape_recording", default=True)
 transform_depth: ContextVar[int] = ContextVar("ndtape_transform_depth", default=0)
 _pauses = 0  # contexts inside no_grad; while there are any, no tape in the process is armed
+_pause_lock = threading.Lock()
 _armed: dict[int, weakref.ref[Recorder]] = {}  # by id: a WeakSet costs a new tape 1 us
 
 
@@ -57,11 +59,11 @@ class Recorder(Tape):
     """
 
     __slots__ = ("work", "inputs", "leaf_slots", "retained", "joined", "absorbed", "kept", "ended",
-                 "any_spent", "compact_at", "_previous")  # fmt: skip
+                 "any_spent", "compact_at", "entered")  # fmt: skip
 
     def __init__(self, lines: bool = False) -> None:
         super().__init__()
-        self.work = Workspace(self)
+        self.work = Workspace(self, owned=True)
         self.inputs: list[tuple[int, Leaf | None]] = []  # slots and the leaves they stand for
         self.leaf_slots: dict[object, int] = {}  # leaf.token -> slot
         self.retained: dict[int, float | None] = {}
@@ -72,7 +74,7 @@ class Recorder(Tape):
         self.any_spent = False
         self.compact_at = COMPACT_AT
         self.lines = {} if lines or lines_wanted() else None
-        self._previous: list[weakref.ref[Recorder] | None] = []
+        self.entered: list[weakref.ref[Recorder] | None] = []  # what was current, a `with` each
 
     def arm(self) -> None:
         if _pauses:
@@ -83,21 +85,21 @@ class Recorder(Tape):
             if len(_armed) > 1000:
                 _forget_dead()
 
-    # --- context ---------------------------------------------------------------------------------
+    # --- context --------------------------------------------------------------------------------
 
     def __enter__(self) -> Recorder:
         self.kept = True
-        self._previous.append(_current.get())
+        self.entered.append(_current.get())
         _current.set(weakref.ref(self))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        previous = self._previous.pop()
+        previous = self.entered.pop()
         here = _current.get()
         if here is not None and here() is self:  # a generator may leave in another order
             _current.set(previous)
 
-    # --- inputs ----------------------------------------------------------------------------------
+    # --- inputs ---------------------------------------------------------------------------------
 
     def add_input(self, value: float, leaf: Leaf | None = None) -> int:
         """An input holding `value`; the gradient in it goes to `leaf`, if there is one."""
@@ -114,7 +116,7 @@ class Recorder(Tape):
                 self.names[slot] = leaf.name
         return slot
 
-    # --- growth ----------------------------------------------------------------------------------
+    # --- growth ---------------------------------------------------------------------------------
 
     def open_chunk(self) -> None:
         super().open_chunk()
@@ -134,7 +136,7 @@ class Recorder(Tape):
     def allocated(self) -> int:
         return super().allocated() + self.work.allocated()
 
-    # --- what users ask --------------------------------------------------------------------------
+    # --- what users ask -------------------------------------------------------------------------
 
     def gradient(self, y: Var, xs: Any) -> Any:
         """Derivatives of the scalar y with respect to xs, which stay usable: nothing is spent.
@@ -156,20 +158,31 @@ class Recorder(Tape):
         """
         from .backward import check_finite
 
-        check_finite(self)
+        check_finite(destination(self))
+
+    def program(self, notes: dict[int, str] | None = None, limit: int = 200) -> str:
+        return Tape.program(destination(self), notes, limit)
+
+    def stats(self) -> Stats:
+        return Tape.stats(destination(self))
+
+    def __getitem__(self, key: slice) -> Tape:
+        return Tape.__getitem__(destination(self), key)
 
     def listing(self, values: bool = True, adjoints: bool = False) -> str:
         """The program with the value, and the adjoint of the last reverse sweep, of each line.
 
         Constants stand in the text and have no adjoint: none is kept for them.
         """
-        self.work.forward()
-        v, g = self.work.array("v"), self.work.array("g")
+        tape = destination(self)
+        tape.work.forward()
+        v, g = tape.work.array("v"), tape.work.array("g")
         notes = {
-            i: (f"  v = {v[i]:<14.9g}" if values else "") + (f"  g = {g[i]:.9g}" if adjoints else "")
-            for i in range(len(self))
+            i: (f"  v = {v[i]:<14.9g}" if values else "")
+            + (f"  g = {g[i]:.9g}" if adjoints else "")
+            for i in range(len(tape))
         }
-        return self.program(notes)
+        return tape.program(notes)
 
 
 def lines_wanted() -> bool:
@@ -184,7 +197,7 @@ def record_lines(on: bool = True) -> None:
     _lines[0] = on
 
 
-# --- appending -----------------------------------------------------------------------------------
+# --- appending ----------------------------------------------------------------------------------
 
 
 def push(tape: Recorder, code: int, a: int = 0, b: int = 0, c: int = 0) -> int:
@@ -229,7 +242,7 @@ def note_line(tape: Tape, slot: int) -> None:
     tape.lines[slot] = (frame.f_code, frame.f_lasti)
 
 
-# --- which tape ----------------------------------------------------------------------------------
+# --- which tape ---------------------------------------------------------------------------------
 
 
 def recording() -> bool:
@@ -268,12 +281,15 @@ def resolve(x: Var) -> None:
 def common_tape(results: Iterable[Var]) -> Recorder:
     """The tape of the operands, joined if there are several; the current one if there is none."""
     tape: Recorder | None = None
-    for x in results:
+    operands = list(results)
+    for x in operands:
         resolve(x)
         if tape is None:
             tape = x.tape
         elif x.tape is not tape:
             tape = join(tape, x.tape)
+    for x in operands:  # a join moves those seen before it, too
+        resolve(x)
     return current() if tape is None else tape
 
 
@@ -325,7 +341,7 @@ def shifted(columns: dict[str, np.ndarray], slots: int, constants: int) -> dict[
     return result
 
 
-# --- dropping dead instructions ------------------------------------------------------------------
+# --- dropping dead instructions -----------------------------------------------------------------
 
 
 def live_results(tape: Recorder) -> list[Var]:
@@ -333,7 +349,7 @@ def live_results(tape: Recorder) -> list[Var]:
 
     Rejected: a registry of weak references, which costs each operation more than recording it.
     """
-    from .eager import Var
+    from .values import Var
 
     owners = [tape, *tape.absorbed]
     found = {id(x): x for x in gc.get_referrers(*owners) if isinstance(x, Var)}
@@ -390,7 +406,7 @@ def _replace(
     tape.k = memoryview(tape.constants)
     tape.extend(columns)
     tape.extend_pool(columns["k"])
-    tape.work = Workspace(tape)
+    tape.work = Workspace(tape, owned=True)
     for x in results:
         x.slot = int(new_slot[x.slot])
     tape.inputs = list(kept(tape.inputs))
@@ -411,7 +427,7 @@ def _forget_dead() -> None:
             _armed.pop(key, None)
 
 
-# --- no_grad -------------------------------------------------------------------------------------
+# --- no_grad ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -426,10 +442,9 @@ def no_grad() -> Iterator[None]:
     >>> w
     var(1.6)
     """
-    global _pauses
     before = _recording.get()
     _recording.set(False)
-    _pauses += 1
+    _pause(1)
     for reference in list(_armed.values()):
         tape = reference()
         if tape is not None:
@@ -438,8 +453,14 @@ def no_grad() -> Iterator[None]:
     try:
         yield
     finally:
-        _pauses -= 1
+        _pause(-1)
         _recording.set(before)
+
+
+def _pause(change: int) -> None:
+    global _pauses
+    with _pause_lock:
+        _pauses += change
 
 
 @contextmanager

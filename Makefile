@@ -1,0 +1,52 @@
+# Everything a newcomer needs, on a machine with only Python >= 3.10: `make demo`, then `make test`.
+#
+# PYTHON=python3.12 chooses the interpreter a new environment is made with; PEERS=1 lets `make perf`
+# install the libraries it measures against (several hundred megabytes).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test check sweeps perf docs
+
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
+TOO_OLD = { echo "$(1) is no Python 3.10 or newer: $(2)" >&2; exit 1; }
+
+# One stamp for each extra of pyproject.toml, so that the demo does not wait for the linters and a
+# second call of anything starts at once. A .venv that is already there is used as it is, unless its
+# interpreter is gone.
+$(VENV)/.has-%: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) $(NEW_ENOUGH) || \
+		$(call TOO_OLD,$(PYTHON),name a newer one with PYTHON=)
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python $(NEW_ENOUGH) || $(call TOO_OLD,$(VENV),remove it)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
+	@echo "installing ndtape[$*] into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+.PRECIOUS: $(VENV)/.has-%
+
+demo: $(VENV)/.has-examples
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.has-test
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(VENV)/.has-dev
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+	$(BIN)/python -m ndtape.codegen --check
+
+sweeps: $(VENV)/.has-dev
+	$(BIN)/python -m ndtape.codegen
+
+perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
+	$(BIN)/python perf/chain.py
+	$(BIN)/python perf/table.py
+
+docs: $(VENV)/.has-docs
+	$(BIN)/python -m ndtape.codegen --docs

@@ -1,0 +1,435 @@
+"""Recording values: what users compute with, and how numbers and gradients come out of them.
+
+A `Leaf` holds a number and collects a gradient; a `Result` is a tape and a slot, and has no value
+until somebody looks.  Their operators come from the op table: see operators.py.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..errors import GradientLostError, GradientLostWarning, LeafWriteError, UnsupportedError
+from ..ops import INPUT_CODE
+from . import core
+from .core import Recorder
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}  # by row and by ufunc; filled in by operators.py
+
+
+class Var:
+    """A recording value: a leaf made by `nt.var`, or the result of an operation on one.
+
+    Numbers come out by `.value`, `.item()`, printing, formatting and comparisons; gradients by
+    `.backward()` and `.grad`, or by `Tape.gradient`.
+    """
+
+    # Results and leaves are siblings: Python would try the reflected operator of a subclass first.
+    __slots__ = ("tape", "slot")
+    tape: Recorder
+    slot: int
+
+    if TYPE_CHECKING:  # installed from the table by operators.py
+
+        def __add__(self, other: Any) -> Var: ...
+        def __sub__(self, other: Any) -> Var: ...
+        def __mul__(self, other: Any) -> Var: ...
+        def __truediv__(self, other: Any) -> Var: ...
+        def __floordiv__(self, other: Any) -> Var: ...
+        def __mod__(self, other: Any) -> Var: ...
+        def __pow__(self, other: Any) -> Var: ...
+        def __radd__(self, other: Any) -> Var: ...
+        def __rsub__(self, other: Any) -> Var: ...
+        def __rmul__(self, other: Any) -> Var: ...
+        def __rtruediv__(self, other: Any) -> Var: ...
+        def __rfloordiv__(self, other: Any) -> Var: ...
+        def __rmod__(self, other: Any) -> Var: ...
+        def __rpow__(self, other: Any) -> Var: ...
+        def __neg__(self) -> Var: ...
+        def __abs__(self) -> Var: ...
+        def __lt__(self, other: Any) -> Boolean: ...
+        def __le__(self, other: Any) -> Boolean: ...
+        def __gt__(self, other: Any) -> Boolean: ...
+        def __ge__(self, other: Any) -> Boolean: ...
+        def __eq__(self, other: Any) -> Boolean: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Boolean: ...  # type: ignore[override]
+
+    # --- reading ------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> float:
+        """The number, after a forward sweep over what was recorded since the last look."""
+        if self.tape.joined is not None:
+            core.resolve(self)
+        return self.tape.work.value(self.slot)
+
+    def item(self) -> float:
+        """The number, as in NumPy and PyTorch."""
+        return self.value
+
+    @property
+    def needs_grad(self) -> bool:
+        return True
+
+    @property
+    def grad(self) -> float | None:
+        """The adjoint that `backward` left here, where `retain_grad()` asked for it."""
+        core.resolve(self)
+        if self.slot not in self.tape.retained:
+            warnings.warn(
+                "this value is the result of an operation, which keeps no gradient unless "
+                "retain_grad() is called before backward()",
+                stacklevel=2,
+            )
+        return self.tape.retained.get(self.slot)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this intermediate result in the next `backward`."""
+        core.resolve(self)
+        self.tape.retained.setdefault(self.slot, None)
+
+    def detach(self) -> Leaf:
+        """The same number without a gradient."""
+        return constant(self.value)
+
+    def backward(self, seed: float = 1.0, retain_graph: bool = False, **options: Any) -> None:
+        """Add the derivatives of this value, times `seed`, to the `.grad` of all leaves behind it.
+
+        Without `retain_graph` the instructions walked are given up: another `backward` through
+        them raises `SpentTapeError`, as in PyTorch.  Values stay readable.
+        """
+        from .backward import backward
+
+        backward(self, seed, retain_graph, **options)
+
+    @property
+    def op(self) -> str:
+        """Name of the operation that made this value."""
+        core.resolve(self)
+        return self.tape.instruction(self.slot).name
+
+    @property
+    def parents(self) -> tuple[Var | float, ...]:
+        """The operands: recording values, leaves, and constants as floats."""
+        core.resolve(self)
+        instruction = self.tape.instruction(self.slot)
+        if instruction.opcode.code == INPUT_CODE:
+            return ()
+        leaves = {slot: leaf for slot, leaf in self.tape.inputs if leaf is not None}
+        return tuple(
+            x if form == "k" else leaves[int(x)] if x in leaves else result(self.tape, int(x))
+            for x, form in zip(instruction.operands, instruction.opcode.form, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        return f"var({self.value!r})"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    def __bool__(self) -> bool:
+        return self.value != 0.0
+
+    def __hash__(self) -> int:
+        """By identity: two values that are equal now are still two nodes of the graph."""
+        return object.__hash__(self)
+
+    # --- plain numbers: the gradient would end there ----------------------------------------------
+
+    def __float__(self) -> float:
+        self._lose("float() of a recording value", "math.sin(x) or a[i] = x on a plain array")
+        return self.value
+
+    def __int__(self) -> int:
+        self._lose("int() of a recording value", "int(x)")
+        return int(self.value)
+
+    def __complex__(self) -> NoReturn:
+        raise UnsupportedError("ndtape records real numbers only; complex() has no derivative here")
+
+    def __index__(self) -> int:
+        raise UnsupportedError(
+            "a recording float is no index; use math.floor(x), round(x) or int(x.value)"
+        )
+
+    def _lose(self, what: str, examples: str) -> None:
+        """Warn, or refuse, at the line that turns this value into a plain number."""
+        if not self.needs_grad:
+            return
+        advice = (
+            f"{what} (also {examples}) gives a plain number and drops its gradient; "
+            "use nt.sin and the like, np.sin, or nt.zeros for the array, and x.value or "
+            "x.detach() where no gradient is wanted"
+        )
+        if core.transform_depth.get():
+            raise GradientLostError(f"{advice} [{core.user_line()}]")
+        if core.recording() and not core.is_spent(self):
+            warnings.warn(advice, GradientLostWarning, stacklevel=3)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise GradientLostError(
+            "np.array of a recording value would drop its gradient; build lists of values, or use "
+            f"x.value for the plain number [{core.user_line()}]"
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"a recording {type(self).__name__.lower()} is a scalar: no iteration")
+
+    # --- NumPy ------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **options: Any) -> Any:
+        function = FUNCTIONS.get(ufunc.__name__)
+        if function is None or method != "__call__" or options:
+            what = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            extra = f" with {', '.join(options)}" if options else ""
+            raise UnsupportedError(
+                f"np.{what}{extra} is not recorded for scalars; nt.table() lists what is, and "
+                "nt.define(value, partials...) adds your own"
+            )
+        return function(*operands)
+
+    def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
+        name = function.__name__
+        if name in FUNCTIONS and not kwargs:  # np.where, np.clip, np.nan_to_num
+            return FUNCTIONS[name](*args)
+        raise UnsupportedError(
+            f"np.{name} is not recorded for scalars; nt.table() lists what is, and "
+            "nt.define(value, partials...) adds your own"
+        )
+
+    # --- rounding ---------------------------------------------------------------------------------
+
+    def __floor__(self) -> Any:
+        return Integer.of(FUNCTIONS["floor"](self))
+
+    def __ceil__(self) -> Any:
+        return Integer.of(FUNCTIONS["ceil"](self))
+
+    def __trunc__(self) -> Any:
+        return Integer.of(FUNCTIONS["trunc"](self))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        if digits is None:
+            return Integer.of(FUNCTIONS["rint"](self))
+        scale = 10.0**digits
+        return FUNCTIONS["rint"](self * scale) / scale
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __copy__(self) -> Var:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError(
+            "the result of an operation belongs to its tape and cannot be copied deeply or "
+            "pickled; take x.value or x.detach()"
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self.__deepcopy__(None)
+
+
+class Result(Var):
+    """The result of an operation, or the argument of a function inside a transform."""
+
+    __slots__ = ()
+
+
+class Boolean(Result):
+    """A recorded comparison: 0.0 or 1.0 on the tape, true or false under `if`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"boolean({bool(self.value)})"
+
+    def __str__(self) -> str:
+        return str(bool(self.value))
+
+
+class Integer(Result):
+    """A recorded whole number (`math.floor(x)`, `round(x)`): also good as an index or a count."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"integer({int(self.value)})"
+
+    @classmethod
+    def of(cls, x: Any) -> Any:
+        return result(x.tape, x.slot, cls) if type(x) is Result else int(x.value)
+
+    def __index__(self) -> int:
+        return int(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+
+class Leaf(Var):
+    """A number that gradients are taken with respect to; belongs to no tape.  See `nt.var`."""
+
+    __slots__ = ("number", "_grad", "token", "name", "_needs_grad", "__weakref__")
+    tape: Any
+
+    def __init__(self, value: float, name: str = "", needs_grad: bool = True) -> None:
+        self.tape = NoTape
+        self.slot = -1
+        self.number = float(value)
+        self._grad: float | None = None
+        self.token = object()  # replaced when the number is: tapes know the leaf by it
+        self.name = name
+        self._needs_grad = needs_grad
+
+    @property
+    def value(self) -> float:
+        """The number.  Assigning it is an update, allowed under `no_grad`."""
+        return self.number
+
+    @value.setter
+    def value(self, value: float) -> None:
+        if core.recording() and self._needs_grad:
+            raise LeafWriteError(
+                "a leaf is updated under `with nt.no_grad():` only; a tape may be using its value"
+            )
+        self.number = float(value)
+        self.token = object()
+
+    @property
+    def needs_grad(self) -> bool:
+        return self._needs_grad
+
+    @property
+    def grad(self) -> float | None:
+        """What `backward` added up, None before; assign None or a number to reset it."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: float | None) -> None:
+        self._grad = None if value is None else float(value)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: `x.grad = None`."""
+        self._grad = None
+
+    def retain_grad(self) -> None:
+        """Leaves always keep theirs."""
+
+    def detach(self) -> Leaf:
+        return constant(self.number)
+
+    @property
+    def op(self) -> str:
+        return "leaf" if self._needs_grad else "constant"
+
+    @property
+    def parents(self) -> tuple[Var | float, ...]:
+        return ()
+
+    def _rebind(self, name: str, other: Any) -> Any:
+        """The in-place operators: an update of the leaf."""
+        if core.recording() and not self._needs_grad:
+            return FUNCTIONS[name](self, other)  # a number: the name is bound to a new value
+        if core.recording():
+            raise LeafWriteError(
+                "an in-place operation on a leaf: write x = x + 1 for a new value, or update the "
+                f"leaf itself under `with nt.no_grad():` [{core.user_line()}]"
+            )
+        self.value = FUNCTIONS[name](self, other).value
+        return self
+
+    def __repr__(self) -> str:
+        return f"{'var' if self._needs_grad else 'constant'}({self.number!r})"
+
+    def __copy__(self) -> Leaf:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: Any) -> Leaf:
+        twin = Leaf(self.number, self.name, self._needs_grad)
+        twin._grad = self._grad
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _restored, (self.number, self.name, self._needs_grad, self._grad)
+
+
+class NoTape:
+    """Stands in the place of a leaf's tape, so that the fast path need not ask for the class."""
+
+    op = a = b = c = memoryview(b"")
+    n = base = 0
+    joined = None
+    any_spent = False
+
+
+def _restored(value: float, name: str, needs_grad: bool, grad: float | None) -> Leaf:
+    leaf = Leaf(value, name, needs_grad)
+    leaf.grad = grad
+    return leaf
+
+
+def var(value: float, name: str = "") -> Leaf:
+    """A leaf: a number that gradients are taken with respect to.
+
+    `name` is shown in listings.  Raises `UnsupportedError` for what is not a real number.
+
+    >>> import ndtape as nt
+    >>> x = nt.var(2.0)
+    >>> y = x * x + nt.sin(x)
+    >>> y.backward()
+    >>> round(x.grad, 6)
+    3.583853
+    """
+    if isinstance(value, Var):
+        raise UnsupportedError("nt.var of a recording value; use x.detach() or x.value for a leaf")
+    return Leaf(as_number(value), name)
+
+
+def constant(value: float) -> Leaf:
+    """A value without gradient that still has `.value`, `.detach()` and so on."""
+    return Leaf(value, needs_grad=False)
+
+
+def result(tape: Recorder, slot: int, kind: type[Result] = Result) -> Result:
+    """The result object of a slot."""
+    x = object.__new__(kind)
+    x.tape = tape
+    x.slot = slot
+    return x
+
+
+def as_number(x: Any) -> float:
+    """A plain real number as float; raises `UnsupportedError` for anything else."""
+    if isinstance(x, (float, int, np.floating, np.integer, np.bool_, Real)):
+        try:
+            return float(x)
+        except OverflowError:
+            raise UnsupportedError(f"{x!r:.40} does not fit a float64") from None
+    if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiub":
+        return float(x)
+    raise UnsupportedError(_refusal(x))
+
+
+def _refusal(x: Any) -> str:
+    if isinstance(x, np.ndarray):
+        return (
+            f"a plain array of shape {x.shape} meets a recording scalar; this version records "
+            "scalars: loop over the elements"
+        )
+    if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
+        return f"ndtape records real numbers only, not the complex {x!r}"
+    return f"cannot record an operation with a {type(x).__name__}: {x!r:.60}"
