@@ -1,4 +1,4 @@
-"""Checks that derivatives agree with each other and with differences, for users and for our tests."""
+"""Checks that derivatives agree with each other and with differences, for users and for tests."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ PACKED = ("forward", "reverse", "tangent", "forward_over_reverse")
 
 
 def fingerprint() -> str:
-    """Changes with the table, the templates, the mathematics, the code generator and the version."""
+    """Changes with the table, the templates, the mathematics, the generator and the version."""
     digest = hashlib.sha256(f"{__version__} {table_hash()}".encode())
     for name in ["templates.py", "codegen.py", "rules.py", "_jit.py", "lanes.py"]:
         digest.update((HERE / name).read_bytes())

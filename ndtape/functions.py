@@ -16,6 +16,8 @@ Function = Callable[..., Any]
 __all__ = [
     "abs",
     "absolute",
+    "acos",
+    "acosh",
     "add",
     "arccos",
     "arccosh",
@@ -25,6 +27,11 @@ __all__ = [
     "arctan",
     "arctan2",
     "arctanh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
     "bitwise_and",
     "bitwise_or",
     "cbrt",
@@ -67,12 +74,12 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "lgamma",
     "log",
     "log10",
     "log1p",
     "log2",
     "logaddexp",
-    "loggamma",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -86,6 +93,7 @@ __all__ = [
     "not_equal",
     "polygamma",
     "positive",
+    "pow",
     "power",
     "psi",
     "rad2deg",
@@ -113,6 +121,8 @@ __all__ = [
 
 abs: Function = FUNCTIONS["abs"]
 absolute: Function = FUNCTIONS["abs"]
+acos: Function = FUNCTIONS["arccos"]
+acosh: Function = FUNCTIONS["arccosh"]
 add: Function = FUNCTIONS["add"]
 arccos: Function = FUNCTIONS["arccos"]
 arccosh: Function = FUNCTIONS["arccosh"]
@@ -122,6 +132,11 @@ arcsinh: Function = FUNCTIONS["arcsinh"]
 arctan: Function = FUNCTIONS["arctan"]
 arctan2: Function = FUNCTIONS["arctan2"]
 arctanh: Function = FUNCTIONS["arctanh"]
+asin: Function = FUNCTIONS["arcsin"]
+asinh: Function = FUNCTIONS["arcsinh"]
+atan: Function = FUNCTIONS["arctan"]
+atan2: Function = FUNCTIONS["arctan2"]
+atanh: Function = FUNCTIONS["arctanh"]
 bitwise_and: Function = FUNCTIONS["logical_and"]
 bitwise_or: Function = FUNCTIONS["logical_or"]
 cbrt: Function = FUNCTIONS["cbrt"]
@@ -164,12 +179,12 @@ isnan: Function = FUNCTIONS["isnan"]
 leaky_relu: Function = FUNCTIONS["leaky_relu"]
 less: Function = FUNCTIONS["less"]
 less_equal: Function = FUNCTIONS["less_equal"]
+lgamma: Function = FUNCTIONS["gammaln"]
 log: Function = FUNCTIONS["log"]
 log10: Function = FUNCTIONS["log10"]
 log1p: Function = FUNCTIONS["log1p"]
 log2: Function = FUNCTIONS["log2"]
 logaddexp: Function = FUNCTIONS["logaddexp"]
-loggamma: Function = FUNCTIONS["gammaln"]
 logical_and: Function = FUNCTIONS["logical_and"]
 logical_not: Function = FUNCTIONS["logical_not"]
 logical_or: Function = FUNCTIONS["logical_or"]
@@ -183,6 +198,7 @@ negative: Function = FUNCTIONS["negative"]
 not_equal: Function = FUNCTIONS["not_equal"]
 polygamma: Function = FUNCTIONS["polygamma"]
 positive: Function = FUNCTIONS["copy"]
+pow: Function = FUNCTIONS["power"]
 power: Function = FUNCTIONS["power"]
 psi: Function = FUNCTIONS["digamma"]
 rad2deg: Function = FUNCTIONS["rad2deg"]

@@ -47,7 +47,7 @@ class Op(NamedTuple):
     dx: str = "0"  # partial derivatives
     dy: str = "0"
     du: str = "0"
-    ufunc: str = ""  # names of the NumPy and SciPy ufuncs, space separated
+    ufunc: str = ""  # names of NumPy's and SciPy's ufuncs and of `math`, space separated
     domain: tuple[Interval, ...] = (REAL, REAL, REAL)
     kink: str = ""  # convention where the derivative does not exist
     doc: str = ""
@@ -124,7 +124,7 @@ TABLE: tuple[Op, ...] = (
         "power(x, y)",
         "0 if y == 0 else y * power(x, y - 1)",
         "0 if x == 0 and y >= 0 else z * log(x)",
-        ufunc="power float_power",
+        ufunc="power float_power pow",
         domain=(POSITIVE, REAL),
         kink="0**y has derivative 0 with respect to y >= 0; nan with respect to y where x < 0",
         doc="x ** y; a constant whole y is right for negative x",
@@ -349,7 +349,7 @@ TABLE: tuple[Op, ...] = (
         UNARY,
         "arcsin(x)",
         "1 / sqrt((1 - x) * (1 + x))",
-        ufunc="arcsin",
+        ufunc="arcsin asin",
         domain=(UNIT,),
         kink="inf at -1 and 1",
         doc="inverse sine",
@@ -359,19 +359,19 @@ TABLE: tuple[Op, ...] = (
         UNARY,
         "arccos(x)",
         "-1 / sqrt((1 - x) * (1 + x))",
-        ufunc="arccos",
+        ufunc="arccos acos",
         domain=(UNIT,),
         kink="-inf at -1 and 1",
         doc="inverse cosine",
     ),
-    Op("arctan", UNARY, "arctan(x)", "1 / (1 + x * x)", ufunc="arctan", doc="inverse tangent"),
+    Op("arctan", UNARY, "arctan(x)", "1 / (1 + x * x)", ufunc="arctan atan", doc="inverse tangent"),
     Op(
         "arctan2",
         BINARY,
         "arctan2(x, y)",
         "y / hypot(x, y) / hypot(x, y)",
         "-x / hypot(x, y) / hypot(x, y)",
-        ufunc="arctan2",
+        ufunc="arctan2 atan2",
         domain=(AWAY_FROM_0, REAL),
         kink="nan at the origin",
         doc="angle of the point with ordinate x and abscissa y",
@@ -384,7 +384,7 @@ TABLE: tuple[Op, ...] = (
         UNARY,
         "arcsinh(x)",
         "1 / hypot(x, 1)",
-        ufunc="arcsinh",
+        ufunc="arcsinh asinh",
         doc="inverse hyperbolic sine",
     ),
     Op(
@@ -392,7 +392,7 @@ TABLE: tuple[Op, ...] = (
         UNARY,
         "arccosh(x)",
         "1 / (sqrt(x - 1) * sqrt(x + 1))",
-        ufunc="arccosh",
+        ufunc="arccosh acosh",
         domain=(ABOVE_1,),
         kink="inf at 1",
         doc="inverse hyperbolic cosine",
@@ -402,7 +402,7 @@ TABLE: tuple[Op, ...] = (
         UNARY,
         "arctanh(x)",
         "1 / ((1 - x) * (1 + x))",
-        ufunc="arctanh",
+        ufunc="arctanh atanh",
         domain=(UNIT,),
         kink="inf at -1 and 1",
         doc="inverse hyperbolic tangent",
@@ -541,7 +541,7 @@ TABLE: tuple[Op, ...] = (
         UNARY,
         "gammaln(x)",
         "digamma(x)",
-        ufunc="gammaln loggamma",
+        ufunc="gammaln lgamma",
         domain=(POSITIVE,),
         doc="logarithm of |gamma(x)|",
     ),

@@ -59,7 +59,8 @@ class Workspace:
     """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
 
     __slots__ = ("owner", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
-                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock", "_hold", "_forward")  # fmt: skip
+                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock", "_hold",
+                 "_forward")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
         if lanes not in (1, LANES):
@@ -232,7 +233,7 @@ class Workspace:
         return t
 
     def second(self, root: int, seeds: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient g of a root and its tangent h (Hessian times seeds); needs no `tangent` before."""
+        """Gradient g of a root and its tangent h: the Hessian times seeds."""
         self.tangent(seeds)
         g, h = self.array("g"), self.array("h")
         g[: root + 1] = h[: root + 1] = 0.0
@@ -251,7 +252,7 @@ class Workspace:
         mark = self.array("mark")
         mark &= SPENT
         mark[roots] |= REACHED
-        for _ in self.sweep("reach", 0, int(max(roots)) + 1, backwards=True):
+        for _ in self.sweep("reach", 0, int(max(roots, default=-1)) + 1, backwards=True):
             pass
         return mark
 

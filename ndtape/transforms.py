@@ -16,8 +16,9 @@ from .ops import ROWS
 from .record import core
 from .record.backward import recorded_gradient
 from .record.core import Recorder, recording_on
+from .record.lifetime import common_tape
 from .record.operators import apply
-from .record.values import Leaf, Var, as_number, result
+from .record.values import Leaf, Result, Var, as_number, result
 from .trees import flatten, unflatten
 
 Argnums = int | Sequence[int]
@@ -164,7 +165,7 @@ def _tape_for(numbers: list[Any]) -> tuple[Recorder, bool]:
     """The tape to record on, and whether this is the outermost transform."""
     results = [x for x in numbers if isinstance(x, Var) and x.needs_grad]
     if core.transform_depth.get() or results:
-        return core.common_tape([x for x in results if not isinstance(x, Leaf)]), False
+        return common_tape([x for x in results if isinstance(x, Result)]), False
     return Recorder(), True
 
 

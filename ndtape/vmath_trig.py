@@ -140,7 +140,7 @@ def _tangent(x: Any) -> Any:
     quotient = over * inverse
     rest = fma(-quotient, under, over) + fma(-quotient, under_low, over_low)
     value = fma(rest, inverse, quotient)
-    return from_bits(bits(value) ^ ((quadrant & 1) << 63))
+    return select(x == 0.0, x, from_bits(bits(value) ^ ((quadrant & 1) << 63)))
 
 
 # --- inverse functions -----------------------------------------------------------------------

@@ -2,9 +2,8 @@
 
 An operation goes to the tape of its operands, else to the current one of the context (threads and
 asyncio tasks have their own), which is held weakly: a tape lives as long as its results do.
-Tapes that meet in an operation are joined.  `backward` gives a tape up: new work starts a new one.
-A long tape first drops what no live result reaches, so that a loop that only reads its losses
-runs in constant memory.
+`backward` gives a tape up: new work starts a new one.
+lifetime.py joins tapes that meet, and drops what no live result reaches.
 
 Only tapes that may be written are *armed* (see `Tape.arm`); everything rare (a full chunk, a joined
 tape, `no_grad` somewhere in the process) meets a disarmed tape, hence the slow path.  The fast path
@@ -13,21 +12,17 @@ pays nothing for any of it.
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..ops import INPUT_CODE
-from ..passes import rearranged
-from ..run import REACHED, SPENT, Workspace
-from ..tape import Chunk, Stats, Tape
+from ..run import SPENT, Workspace
+from ..tape import Stats, Tape
 
 if TYPE_CHECKING:
     from .values import Leaf, Var
@@ -121,17 +116,6 @@ class Recorder(Tape):
     def open_chunk(self) -> None:
         super().open_chunk()
         self.arm()
-
-    def make_room(self) -> None:
-        """Before an operation reads its slots: drop dead instructions, or grow, when full.
-
-        Only here: in the middle of an operation the numbers of its slots must not change.
-        """
-        if self.n == self.chunks[-1].size:
-            if len(self) >= self.compact_at and not self.kept and not transform_depth.get():
-                compact(self)
-            else:
-                self.open_chunk()
 
     def allocated(self) -> int:
         return super().allocated() + self.work.allocated()
@@ -276,149 +260,6 @@ def resolve(x: Var) -> None:
         tape, offset = x.tape.joined
         x.slot += offset
         x.tape = tape
-
-
-def common_tape(results: Iterable[Var]) -> Recorder:
-    """The tape of the operands, joined if there are several; the current one if there is none."""
-    tape: Recorder | None = None
-    operands = list(results)
-    for x in operands:
-        resolve(x)
-        if tape is None:
-            tape = x.tape
-        elif x.tape is not tape:
-            tape = join(tape, x.tape)
-    for x in operands:  # a join moves those seen before it, too
-        resolve(x)
-    return current() if tape is None else tape
-
-
-def join(one: Recorder, other: Recorder) -> Recorder:
-    """Append the shorter tape to the longer one; results of both stay valid."""
-    if (other.kept, len(other)) > (one.kept, len(one)):
-        one, other = other, one
-    one.work.forward()
-    other.work.forward()
-    offset, n = len(one), len(other)
-    columns = shifted(other.columns(), offset, one.kn)
-    one.extend(columns)
-    one.extend_pool(columns["k"])
-    for name in ("v", "mark"):
-        one.work.array(name)[offset : offset + n] = other.work.array(name)[:n]
-    one.work.swept = len(one)
-    one.work.lay_out()
-    one.inputs += [(slot + offset, leaf) for slot, leaf in other.inputs]
-    for token, slot in other.leaf_slots.items():
-        one.leaf_slots.setdefault(token, slot + offset)
-    one.retained |= {slot + offset: grad for slot, grad in other.retained.items()}
-    one.names |= {slot + offset: name for slot, name in other.names.items()}
-    if one.lines is not None and other.lines is not None:
-        one.lines |= {slot + offset: line for slot, line in other.lines.items()}
-    one.any_spent |= other.any_spent
-    one.absorbed += [other, *other.absorbed]
-    one.arm()
-    _retire(other, one, offset)
-    return one
-
-
-def _retire(tape: Recorder, into: Recorder, offset: int) -> None:
-    tape.joined = (into, offset)
-    tape.chunks, tape.base, tape.n = [Chunk(0, 1)], 0, 0
-    tape.inputs, tape.leaf_slots, tape.absorbed = [], {}, []
-    tape.work = into.work
-    tape.disarm()
-
-
-def shifted(columns: dict[str, np.ndarray], slots: int, constants: int) -> dict[str, np.ndarray]:
-    """Columns whose slots and constants count from further on."""
-    from ..tape import CONSTANT_MASK, SLOT_MASK
-
-    op = columns["op"]
-    result = {"op": op, "k": columns["k"]}
-    for j, name in enumerate("abc"):
-        shift = SLOT_MASK[op, j] * np.uint32(slots) + CONSTANT_MASK[op, j] * np.uint32(constants)
-        result[name] = columns[name] + shift.astype(np.uint32)
-    return result
-
-
-# --- dropping dead instructions -----------------------------------------------------------------
-
-
-def live_results(tape: Recorder) -> list[Var]:
-    """Every result object on a tape, found through the garbage collector's references.
-
-    Rejected: a registry of weak references, which costs each operation more than recording it.
-    """
-    from .values import Var
-
-    owners = [tape, *tape.absorbed]
-    found = {id(x): x for x in gc.get_referrers(*owners) if isinstance(x, Var)}
-    results = [x for x in found.values() if x.tape in owners]
-    for x in results:
-        resolve(x)
-    return results
-
-
-def compact(tape: Recorder) -> None:
-    """Keep only what live results depend on; a spent result keeps its value and nothing else."""
-    if gc.get_freeze_count():  # frozen objects are invisible to the collector
-        return
-    work = tape.work
-    with work.lock:
-        work.forward()
-        results = live_results(tape)
-        slots = np.array([x.slot for x in results], np.int64)
-        mark = work.reach(slots) if len(slots) else work.array("mark")
-        order = np.flatnonzero(mark[: len(tape)] & REACHED) if len(slots) else slots
-        columns = tape.columns()
-        spent = np.flatnonzero(mark[: len(tape)] & SPENT)
-        values = work.array("v")[: len(tape)].copy()
-        _forget_operands(columns, spent, values)
-        fresh, new_slot = rearranged(columns, order)
-        marks = mark[order] & SPENT
-        _replace(tape, fresh, new_slot, results)
-        tape.work.array("v")[: len(order)] = values[order]
-        tape.work.array("mark")[: len(order)] = marks
-        tape.work.swept = len(order)
-
-
-def _forget_operands(columns: dict[str, np.ndarray], spent: np.ndarray, values: np.ndarray) -> None:
-    """Turn spent instructions into inputs that hold their value."""
-    for name in ("op", "a"):
-        columns[name] = columns[name].copy()
-    columns["a"][spent] = len(columns["k"]) + np.arange(len(spent), dtype=np.uint32)
-    columns["op"][spent] = INPUT_CODE
-    columns["k"] = np.concatenate([columns["k"], values[spent]])
-
-
-def _replace(
-    tape: Recorder, columns: dict[str, np.ndarray], new_slot: np.ndarray, results: list[Var]
-) -> None:
-    """Give a tape other instructions, and everything that names a slot the new number."""
-
-    def kept(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        return ((int(new_slot[slot]), item) for slot, item in items if new_slot[slot] >= 0)
-
-    count = len(columns["op"])
-    tape.chunks = [Chunk(0, max(count + count // 2, COMPACT_AT))]
-    tape.base = tape.n = tape.kn = 0
-    tape.constants = np.empty(max(len(columns["k"]), 16))
-    tape.k = memoryview(tape.constants)
-    tape.extend(columns)
-    tape.extend_pool(columns["k"])
-    tape.work = Workspace(tape, owned=True)
-    for x in results:
-        x.slot = int(new_slot[x.slot])
-    tape.inputs = list(kept(tape.inputs))
-    tape.leaf_slots = {
-        token: int(new_slot[s]) for token, s in tape.leaf_slots.items() if new_slot[s] >= 0
-    }
-    tape.retained = dict(kept(tape.retained.items()))
-    tape.names = dict(kept(tape.names.items()))
-    if tape.lines is not None:
-        tape.lines = dict(kept(tape.lines.items()))
-    tape.compact_at = max(COMPACT_AT, 2 * count)
-    tape.arm()
 
 
 def _forget_dead() -> None:

@@ -21,6 +21,7 @@ from ..run import Workspace
 from ..tape import Tape
 from . import core
 from .core import Recorder, note_line, push
+from .lifetime import common_tape, make_room
 from .values import FUNCTIONS, Boolean, Leaf, Result, Var, as_number, constant, result
 
 new = object.__new__
@@ -48,8 +49,8 @@ def apply(row: Op, *operands: Any) -> Any:
     moving = [x for x in operands if isinstance(x, Var) and x.needs_grad]
     if not moving or not core.recording():
         return evaluate(row, operands)
-    tape = core.common_tape([x for x in moving if not isinstance(x, Leaf)])
-    tape.make_room()
+    tape = common_tape([x for x in moving if isinstance(x, Result)])
+    make_room(tape)
     form, arguments = _arguments(tape, operands)
     form, arguments = _fit(tape, row, form, arguments)
     slot = push(tape, FORM_CODES[row.name][form], *arguments)
