@@ -190,8 +190,8 @@ def logaddexp(x, y):  # type: ignore[no-untyped-def]
     low = low + (u_low + scale(e_low, k)) / u
     total, lost = two_sum(larger, high)
     value = total + (lost + low)
-    # Equal infinities have no gap; nan and opposite infinities show in the sum.
-    extreme = select(x == y, x, select((x == x) & (y == y), larger, x + y))
+    # Equal infinities have no gap; a nan shows in the sum; log(e**-0) is +0.
+    extreme = select(x == y, x, select((x == x) & (y == y), larger + 0.0, x + y))
     return select(fabs(gap) < math.inf, value, extreme)
 
 

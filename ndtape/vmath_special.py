@@ -13,7 +13,7 @@ from .lanes import copysign, fabs, floor, fma, kernel, rint, select
 from .vmath_dd import fast_two_sum, polynomial, two_product, two_sum
 from .vmath_exp import exp_pair, exp_reduced, scale
 from .vmath_kernel import constant, loop, table, when
-from .vmath_log import log, log_pair, power_pair
+from .vmath_log import log_pair, power_pair
 
 # erf(x) / x - 1 in x**2, for |x| < 1: error 2**-68
 _ERF = (
@@ -109,46 +109,54 @@ _LOG_SINE = (
 GAMMALN_OVERFLOW = 2.556348163871691e305
 
 
-def _stirling(x: Any) -> Any:
+# The pieces give (high, low), because the terms that are joined to them can cancel.
+
+
+def _stirling(x: Any) -> tuple[Any, Any]:
     """log(gamma(x)) for x >= 8."""
     high, low = log_pair(x)
     high, lost = fast_two_sum(high, -1.0)
     product, rest = two_product(x - 0.5, high)
     inverse = 1.0 / x
     tail = fma(inverse, polynomial(inverse * inverse, _STIRLING), 0.41893853320467274)
-    value = product + (rest + fma(x - 0.5, low + lost, tail))
-    return select(x < GAMMALN_OVERFLOW, value, x * math.inf)
+    within = x < GAMMALN_OVERFLOW
+    rest = rest + fma(x - 0.5, low + lost, tail)
+    return select(within, product, x * math.inf), select(within, rest, 0.0)
 
 
-def _with_zeros(x: Any, u: Any, coefficients: tuple[float, ...]) -> Any:
-    """(x - 1) (x - 2) P(u), rounded once."""
-    w, w_low = two_product(x - 1.0, x - 2.0)
+def _product(w: Any, w_low: Any, u: Any, coefficients: tuple[float, ...]) -> tuple[Any, Any]:
+    """(w + w_low) P(u)"""
     p, p_low = fast_two_sum(coefficients[0], u * polynomial(u, coefficients[1:]))
     value = w * p
-    return value + (fma(w, p, -value) + fma(w, p_low, w_low * p))
+    return value, fma(w, p, -value) + fma(w, p_low, w_low * p)
 
 
-def _near_one(x: Any) -> Any:
-    return _with_zeros(x, x - 1.0, _NEAR_ONE)
+def _near_one(x: Any) -> tuple[Any, Any]:
+    return _product(*two_product(x - 1.0, x - 2.0), x - 1.0, _NEAR_ONE)
 
 
-def _near_two(x: Any) -> Any:
-    return _with_zeros(x, x - 2.0, _NEAR_TWO)
+def _near_two(x: Any) -> tuple[Any, Any]:
+    return _product(*two_product(x - 1.0, x - 2.0), x - 2.0, _NEAR_TWO)
 
 
-def _middle(x: Any) -> Any:
+def _middle(x: Any) -> tuple[Any, Any]:
     """log(gamma(x)) for 2.6 <= x < 8, by gamma(x) = (x - 1) gamma(x - 1)."""
-    product = constant(x, 1.0)
+    product, product_low = constant(x, 1.0), constant(x, 0.0)
     for _ in range(6):
         above = x >= 2.6
         x = select(above, x - 1.0, x)
-        product = select(above, product * x, product)
-    return log(product) + _near_two(x)
+        factor = select(above, x, 1.0)
+        product, lost = two_product(product, factor)
+        product_low = fma(product_low, factor, lost)
+    high, low = log_pair(product)
+    near, near_low = _near_two(x)
+    high, lost = two_sum(high, near)
+    return high, lost + (low + near_low + product_low / product)
 
 
-def _gammaln_above(x: Any) -> Any:
+def _gammaln_above(x: Any) -> tuple[Any, Any]:
     """log(gamma(x)) for x >= 0.6."""
-    value = when(x < 1.45, lambda: _near_one(x), x)
+    value = when(x < 1.45, lambda: _near_one(x), (x, constant(x, 0.0)))
     value = when((x >= 1.45) & (x < 2.6), lambda: _near_two(x), value)
     value = when((x >= 2.6) & (x < 8.0), lambda: _middle(x), value)
     return when(x >= 8.0, lambda: _stirling(x), value)
@@ -159,17 +167,22 @@ def gammaln(x):  # type: ignore[no-untyped-def]
     """log|gamma(x)|; infinite at 0, -1, -2, ..."""
     # gamma(x) = gamma(x + 1) / x for small x; the reflection formula for negative x.  Between
     # their poles the negative side has zeros, near which the two terms cancel.
-    low = x < 0.6
-    above = _gammaln_above(select(low, 1.0 + fabs(x), x))
+    high, low = _gammaln_above(select(x < 0.6, 1.0 + fabs(x), x))
     fraction = x - rint(x)
     z = fraction * fraction
 
-    def reflected() -> Any:
-        return -(log(fabs(fraction)) + fma(z, polynomial(z, _LOG_SINE), above))
+    def joined() -> Any:
+        """log(gamma(1 + |x|)) less log(x), or for x < 0 less log(pi / sin(pi x)), reflected."""
+        negative = x < 0.0
+        logarithm, rest = log_pair(select(negative, fabs(fraction), x))
+        sine = select(negative, z * polynomial(z, _LOG_SINE), 0.0)
+        mirror = select(negative, 1.0, -1.0)
+        total, lost = two_sum(high, mirror * logarithm)
+        return -mirror * (total + (lost + (low + (mirror * rest + sine))))
 
-    value = when(low & (x >= 0.0), lambda: above - log(x), above)
-    value = when(x < 0.0, reflected, value)
-    return select(fabs(x) == math.inf, math.inf, value + 0.0)  # no -0 at 1
+    value = when(x < 0.6, joined, high + low)
+    pole = (fabs(x) == math.inf) | ((x <= 0.0) & (fraction == 0.0))
+    return select(pole, math.inf, value + 0.0)  # no -0 at 1
 
 
 # digamma(x) / (x - root) in x - 3/2, for 1 <= x <= 2: error 2**-63
@@ -206,7 +219,7 @@ def _reciprocal(x: Any) -> tuple[Any, Any]:
     return high, select(fabs(high) < math.inf, low, 0.0)
 
 
-def _digamma_below(x: Any, x_low: Any) -> Any:
+def _digamma_below(x: Any, x_low: Any) -> tuple[Any, Any]:
     """digamma(x + x_low) for 1 <= x < 8, by digamma(x) = digamma(x - 1) + 1 / (x - 1)."""
     total = rest = constant(x, 0.0)
     for _ in range(6):
@@ -215,11 +228,12 @@ def _digamma_below(x: Any, x_low: Any) -> Any:
         term, term_low = _reciprocal(x)
         total, lost = two_sum(total, select(above, term, 0.0))
         rest = rest + select(above, lost + term_low, 0.0)
-    factor = (x - ROOT[0]) + (x_low - ROOT[1])
-    return total, fma(factor, polynomial(x - 1.5, _DIGAMMA), rest)
+    value, low = _product(x - ROOT[0], x_low - ROOT[1], x - 1.5, _DIGAMMA)
+    total, lost = two_sum(total, value)
+    return total, lost + (low + rest)
 
 
-def _digamma_beyond(x: Any) -> Any:
+def _digamma_beyond(x: Any) -> tuple[Any, Any]:
     """digamma(x) for x >= 8."""
     inverse = 1.0 / x
     z = inverse * inverse

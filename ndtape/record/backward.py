@@ -26,8 +26,13 @@ from .values import FUNCTIONS, Leaf, Var, result
 # --- numbers -----------------------------------------------------------------------------------
 
 
-def backward(y: Var, seed: float, retain_graph: bool, **options: Any) -> None:
-    """See `Var.backward`."""
+def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: Any) -> None:
+    """Add the derivatives of this value, times `seed`, to the `.grad` of all leaves behind it.
+
+    Without `retain_graph` the instructions walked are given up: another `backward` through them
+    raises `SpentTapeError`, as in PyTorch.  Values stay readable.  Raises `ArgumentError` for a
+    value that depends on no leaf.
+    """
     if options.pop("create_graph", False):
         raise UnsupportedError(
             "backward(create_graph=True) is not offered: for higher derivatives use "
@@ -90,8 +95,13 @@ def _spend(tape: Recorder, mark: np.ndarray) -> None:
     tape.any_spent = True
 
 
-def gradient(y: Var, xs: Any) -> Any:
-    """See `Recorder.gradient`."""
+def gradient(_: Recorder, y: Var, xs: Any) -> Any:
+    """Derivatives of the scalar y with respect to xs, which stay usable: nothing is spent.
+
+    `xs` is a value or a list of values, leaves or intermediate results; the answer is a float
+    or a list of floats, 0.0 where y does not depend on x.  Raises `ArgumentError` if y, or an
+    x, is not a recording value.
+    """
     many = isinstance(xs, (list, tuple))
     wanted = list(xs) if many else [xs]
     if not isinstance(y, Var) or not all(isinstance(x, Var) for x in wanted):
@@ -118,7 +128,13 @@ def _adjoint(tape: Recorder, x: Var, g: np.ndarray) -> float:
 
 
 def check_finite(tape: Recorder) -> None:
-    """See `Recorder.check_finite`."""
+    """Raise `NonFiniteError` naming the first value, or adjoint, that is nan or infinite.
+
+    Values are looked at in order of execution, adjoints (of the last reverse sweep) backwards,
+    so that the report names the cause and not its consequences.  Source lines are part of it
+    where the tape records them: ``nt.Tape(lines=True)``.
+    """
+    tape = core.destination(tape)
     tape.work.forward()
     n = len(tape)
     bad = np.flatnonzero(~np.isfinite(tape.work.array("v")[:n]))
@@ -140,6 +156,14 @@ def _not_finite(tape: Recorder, i: int, what: str, number: float) -> None:
         f"the first {what} that is not finite is {number} at instruction {i}, "
         f"{instruction.text(tape.names)}" + (f" with {operands}" if operands else "") + line
     )
+
+
+for _cls, _name, _method in (
+    (Var, "backward", backward),
+    (Recorder, "gradient", gradient),
+    (Recorder, "check_finite", check_finite),
+):
+    setattr(_cls, _name, _method)
 
 
 # --- recorded derivatives -------------------------------------------------------------------------

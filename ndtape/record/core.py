@@ -120,29 +120,12 @@ class Recorder(Tape):
     def allocated(self) -> int:
         return super().allocated() + self.work.allocated()
 
-    # --- what users ask -------------------------------------------------------------------------
+    # --- what users ask ---
 
-    def gradient(self, y: Var, xs: Any) -> Any:
-        """Derivatives of the scalar y with respect to xs, which stay usable: nothing is spent.
+    if TYPE_CHECKING:  # installed by backward.py
 
-        `xs` is a value or a list of values, leaves or intermediate results; the answer is a float
-        or a list of floats, 0.0 where y does not depend on x.  Raises `ArgumentError` if y, or an
-        x, is not a recording value.
-        """
-        from .backward import gradient
-
-        return gradient(y, xs)
-
-    def check_finite(self) -> None:
-        """Raise `NonFiniteError` naming the first value, or adjoint, that is nan or infinite.
-
-        Values are looked at in order of execution, adjoints (of the last reverse sweep) backwards,
-        so that the report names the cause and not its consequences.  Source lines are part of it
-        where the tape records them: ``nt.Tape(lines=True)``.
-        """
-        from .backward import check_finite
-
-        check_finite(destination(self))
+        def gradient(self, y: Var, xs: Any) -> Any: ...
+        def check_finite(self) -> None: ...
 
     def program(self, notes: dict[int, str] | None = None, limit: int = 200) -> str:
         return Tape.program(destination(self), notes, limit)

@@ -33,8 +33,11 @@ class Var:
     tape: Recorder
     slot: int
 
-    if TYPE_CHECKING:  # installed from the table by operators.py
+    if TYPE_CHECKING:  # installed by operators.py, from the table, and by backward.py
 
+        def backward(
+            self, seed: float = 1.0, retain_graph: bool = False, **options: Any
+        ) -> None: ...
         def __add__(self, other: Any) -> Var: ...
         def __sub__(self, other: Any) -> Var: ...
         def __mul__(self, other: Any) -> Var: ...
@@ -95,16 +98,6 @@ class Var:
     def detach(self) -> Leaf:
         """The same number without a gradient."""
         return constant(self.value)
-
-    def backward(self, seed: float = 1.0, retain_graph: bool = False, **options: Any) -> None:
-        """Add the derivatives of this value, times `seed`, to the `.grad` of all leaves behind it.
-
-        Without `retain_graph` the instructions walked are given up: another `backward` through
-        them raises `SpentTapeError`, as in PyTorch.  Values stay readable.
-        """
-        from .backward import backward
-
-        backward(self, seed, retain_graph, **options)
 
     @property
     def op(self) -> str:
