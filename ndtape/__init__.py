@@ -5,7 +5,7 @@
 >>> y = nt.sin(x) * x
 >>> y.backward()
 >>> round(x.grad, 12)
-0.077003753732
+0.077003753731
 """
 
 from ._version import __version__ as __version__

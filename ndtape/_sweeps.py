@@ -55,8 +55,8 @@ from .vmath import (
     trunc,
 )
 
-FINGERPRINT = "7cbdaedeafa6"
-TABLE_HASH = "708d7d20ad19"
+FINGERPRINT = "019442fa6544"
+TABLE_HASH = "efb2b37161da"
 SLOTS = np.array([0, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
 NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
@@ -1192,8 +1192,9 @@ def reverse(frame, lo, hi):
                 g[p] += d
         elif code == 102:
             p = a[i]
+            x = v[p]
             z = v[this]
-            d = w * (z * (1.0 - z))
+            d = w * (z * sigmoid(-x))
             if p == r:
                 carry += d
             else:
@@ -2096,9 +2097,10 @@ def tangent(frame, lo, hi):
             t[r] = xt * 57.29577951308232
         elif code == 102:
             p = a[i]
+            x = v[p]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, z * (1.0 - z))
+            t[r] = mz(xt, z * sigmoid(-x))
         elif code == 103:
             p = a[i]
             x = v[p]
@@ -2937,10 +2939,13 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += wt * 57.29577951308232
         elif code == 102:
             p = a[i]
+            x = v[p]
             z = v[r]
+            xt = t[p]
             zt = t[r]
-            g[p] += mz(w, z * (1.0 - z))
-            h[p] += mz(wt, z * (1.0 - z)) + mz(w, mz(zt, 1.0 - z) + mz(-zt, z))
+            f0 = sigmoid(-x)
+            g[p] += mz(w, z * f0)
+            h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
         elif code == 103:
             p = a[i]
             x = v[p]
@@ -2953,7 +2958,7 @@ def forward_over_reverse(frame, lo, hi):
             xt = t[p]
             f0 = sigmoid(x)
             g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * (1.0 - f0)))
+            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
         elif code == 107:
             p = a[i]
             x = v[p]
@@ -2976,7 +2981,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = sigmoid(-x)
             f1 = sigmoid(x)
             g[p] += 0.0 if x < -800.0 else w if x > 800.0 else mz(w, f1 + z * f0)
-            h[p] += (0.0 if x < -800.0 else wt if x > 800.0 else mz(wt, f1 + z * f0)) + (0.0 if x < -800.0 else 0.0 if x > 800.0 else mz(w, mz(xt, f1 * (1.0 - f1)) + (mz(zt, f0) + mz(mz(-xt, f0 * (1.0 - f0)), z))))
+            h[p] += (0.0 if x < -800.0 else wt if x > 800.0 else mz(wt, f1 + z * f0)) + (0.0 if x < -800.0 else 0.0 if x > 800.0 else mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z))))
         elif code == 114:
             p = a[i]
             x = v[p]
@@ -3328,10 +3333,10 @@ def forward_over_reverse(frame, lo, hi):
             yt = t[q]
             f0 = sigmoid(x - y)
             g[p] += w * 0.5 if x == y else mz(w, f0)
-            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt + -yt, f0 * (1.0 - f0))))
+            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt + -yt, f0 * sigmoid(-(x - y)))))
             f1 = sigmoid(y - x)
             g[q] += w * 0.5 if x == y else mz(w, f1)
-            h[q] += (wt * 0.5 if x == y else mz(wt, f1)) + (0.0 if x == y else mz(w, mz(yt + -xt, f1 * (1.0 - f1))))
+            h[q] += (wt * 0.5 if x == y else mz(wt, f1)) + (0.0 if x == y else mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
         elif code == 106:
             p = a[i]
             q = b[i]
@@ -3340,7 +3345,7 @@ def forward_over_reverse(frame, lo, hi):
             xt = t[p]
             f0 = sigmoid(x - y)
             g[p] += w * 0.5 if x == y else mz(w, f0)
-            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt, f0 * (1.0 - f0))))
+            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
         elif code == 108:
             p = a[i]
             q = b[i]
@@ -4802,8 +4807,9 @@ def reverse_packs(frame, lo, hi):
                 g[p] += d
         elif code == 102:
             p = a[i]
+            x = v[p]
             z = v[this]
-            d = mz(w, z * (1.0 - z))
+            d = mz(w, z * sigmoid(-x))
             if p == r:
                 carry += d
             else:
@@ -5706,9 +5712,10 @@ def tangent_packs(frame, lo, hi):
             t[r] = xt * 57.29577951308232
         elif code == 102:
             p = a[i]
+            x = v[p]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, z * (1.0 - z))
+            t[r] = mz(xt, z * sigmoid(-x))
         elif code == 103:
             p = a[i]
             x = v[p]
@@ -6547,10 +6554,13 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += wt * 57.29577951308232
         elif code == 102:
             p = a[i]
+            x = v[p]
             z = v[r]
+            xt = t[p]
             zt = t[r]
-            g[p] += mz(w, z * (1.0 - z))
-            h[p] += mz(wt, z * (1.0 - z)) + mz(w, mz(zt, 1.0 - z) + mz(-zt, z))
+            f0 = sigmoid(-x)
+            g[p] += mz(w, z * f0)
+            h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
         elif code == 103:
             p = a[i]
             x = v[p]
@@ -6563,7 +6573,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             xt = t[p]
             f0 = sigmoid(x)
             g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * (1.0 - f0)))
+            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
         elif code == 107:
             p = a[i]
             x = v[p]
@@ -6586,7 +6596,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = sigmoid(-x)
             f1 = sigmoid(x)
             g[p] += select(x < -800.0, 0.0, select(x > 800.0, w, mz(w, f1 + z * f0)))
-            h[p] += select(x < -800.0, 0.0, select(x > 800.0, wt, mz(wt, f1 + z * f0))) + select(x < -800.0, 0.0, select(x > 800.0, 0.0, mz(w, mz(xt, f1 * (1.0 - f1)) + (mz(zt, f0) + mz(mz(-xt, f0 * (1.0 - f0)), z)))))
+            h[p] += select(x < -800.0, 0.0, select(x > 800.0, wt, mz(wt, f1 + z * f0))) + select(x < -800.0, 0.0, select(x > 800.0, 0.0, mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z)))))
         elif code == 114:
             p = a[i]
             x = v[p]
@@ -6938,10 +6948,10 @@ def forward_over_reverse_packs(frame, lo, hi):
             yt = t[q]
             f0 = sigmoid(x - y)
             g[p] += select(x == y, w * 0.5, mz(w, f0))
-            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt + -yt, f0 * (1.0 - f0))))
+            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt + -yt, f0 * sigmoid(-(x - y)))))
             f1 = sigmoid(y - x)
             g[q] += select(x == y, w * 0.5, mz(w, f1))
-            h[q] += select(x == y, wt * 0.5, mz(wt, f1)) + select(x == y, 0.0, mz(w, mz(yt + -xt, f1 * (1.0 - f1))))
+            h[q] += select(x == y, wt * 0.5, mz(wt, f1)) + select(x == y, 0.0, mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
         elif code == 106:
             p = a[i]
             q = b[i]
@@ -6950,7 +6960,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             xt = t[p]
             f0 = sigmoid(x - y)
             g[p] += select(x == y, w * 0.5, mz(w, f0))
-            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt, f0 * (1.0 - f0))))
+            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
         elif code == 108:
             p = a[i]
             q = b[i]

@@ -31,6 +31,8 @@ def check_grads(
     """
     if order not in (1, 2):
         raise ArgumentError(f"check_grads checks order 1 or 2, not {order}")
+    if not isinstance(args, (tuple, list)):
+        raise ArgumentError("args must be a tuple with one entry for each argument of f")
     numbers, structure = flatten(tuple(args))
     at = np.array([float(x) for x in numbers])
     rng = np.random.default_rng(seed)

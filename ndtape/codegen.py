@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import rules
 from ._version import __version__
-from .ops import FRAME, OPCODES, TABLE, Opcode, table_hash
+from .ops import FRAME, INTERNAL, OPCODES, TABLE, Opcode, table_hash
 
 HERE = Path(__file__).parent
 TARGET = HERE / "_sweeps.py"
@@ -367,14 +367,13 @@ from .record.values import FUNCTIONS
 Function = Callable[..., Any]
 
 '''
-PRIVATE = {"input", "attach", "mz"}  # rows that users meet in listings only
 
 
 def functions() -> str:
     """The text of functions.py."""
     names: dict[str, str] = {}
     for row in TABLE:
-        if row.name not in PRIVATE:
+        if row.name not in INTERNAL:
             names |= dict.fromkeys([row.name, *row.ufunc.split()], row.name)
     lines = [f'{name}: Function = FUNCTIONS["{row}"]' for name, row in sorted(names.items())]
     exported = "".join(f'    "{name}",\n' for name in sorted(names))

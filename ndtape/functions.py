@@ -37,7 +37,6 @@ __all__ = [
     "cbrt",
     "ceil",
     "clip",
-    "copy",
     "copysign",
     "cos",
     "cosh",
@@ -92,7 +91,6 @@ __all__ = [
     "negative",
     "not_equal",
     "polygamma",
-    "positive",
     "pow",
     "power",
     "psi",
@@ -142,7 +140,6 @@ bitwise_or: Function = FUNCTIONS["logical_or"]
 cbrt: Function = FUNCTIONS["cbrt"]
 ceil: Function = FUNCTIONS["ceil"]
 clip: Function = FUNCTIONS["clip"]
-copy: Function = FUNCTIONS["copy"]
 copysign: Function = FUNCTIONS["copysign"]
 cos: Function = FUNCTIONS["cos"]
 cosh: Function = FUNCTIONS["cosh"]
@@ -197,7 +194,6 @@ nan_to_num: Function = FUNCTIONS["nan_to_num"]
 negative: Function = FUNCTIONS["negative"]
 not_equal: Function = FUNCTIONS["not_equal"]
 polygamma: Function = FUNCTIONS["polygamma"]
-positive: Function = FUNCTIONS["copy"]
 pow: Function = FUNCTIONS["power"]
 power: Function = FUNCTIONS["power"]
 psi: Function = FUNCTIONS["digamma"]

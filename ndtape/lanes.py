@@ -17,23 +17,18 @@ from numba.extending import lower_builtin, lower_cast, models, overload, registe
 
 from ._jit import jit
 from ._version import __version__
-from .vmath_kernel import (
+from .vmath_kernel import Kernel, Primitive, intrinsic, kernel, reduce_or, when
+from .vmath_value import (
     FINGERPRINT,
     LANES,
-    Kernel,
     Pack,
-    Primitive,
     Value,
     int_pack,
-    intrinsic,
     ir_type,
-    kernel,
     mask_pack,
     pack,
-    reduce_or,
     shaped,
     splat_ir,
-    when,
 )
 
 __all__ = [

@@ -67,6 +67,7 @@ class Op(NamedTuple):
 
 TIE = "half each at a tie"
 FLAT = "0 everywhere, also at the steps"
+INTERNAL = {"input", "copy", "attach", "mz"}  # rows that users meet in listings only
 
 TABLE: tuple[Op, ...] = (
     # structure
@@ -191,7 +192,7 @@ TABLE: tuple[Op, ...] = (
     Op("rad2deg", UNARY, "57.29577951308232 * x", "57.29577951308232", ufunc="rad2deg degrees",
        doc="radians to degrees"),
     # activations and statistics
-    Op("sigmoid", UNARY, "sigmoid(x)", "z * (1 - z)", ufunc="expit",
+    Op("sigmoid", UNARY, "sigmoid(x)", "z * sigmoid(-x)", ufunc="expit",
        doc="1 / (1 + exp(-x)), also called expit"),
     Op("logit", UNARY, "2 * arctanh(2 * x - 1) if abs(x - 0.5) < 0.25 else log(x / (1 - x))",
        "1 / (x * (1 - x))", ufunc="logit", domain=(PROBABILITY,), doc="inverse of sigmoid"),

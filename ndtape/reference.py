@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ops import TABLE
+from .ops import INTERNAL, TABLE
 
 
 def table() -> str:
@@ -10,14 +10,16 @@ def table() -> str:
 
     >>> import ndtape as nt
     >>> [line for line in nt.table().splitlines() if line.startswith("sin ")]
-    ['sin            sin(x)                             dx: cos(x)']
+    ['sin              sin(x)                                    dx: cos(x)']
     """
-    lines = [f"{'name':<15}{'value':<35}partial derivatives (0 where not shown)"]
+    lines = [f"{'name':<17}{'value':<42}partial derivatives, where not 0"]
     for row in TABLE:
-        partials = [
-            f"d{x}: {text}"
-            for x, text in zip(row.operands, row.partials, strict=True)
-            if text != "0"
-        ]
-        lines.append(f"{row.name:<15}{row.z:<35}{'   '.join(partials) or '0'}")
-    return "\n".join(line.rstrip() for line in lines)
+        if row.name not in INTERNAL:
+            partials = [
+                f"d{x}: {text}"
+                for x, text in zip(row.operands, row.partials, strict=True)
+                if text != "0"
+            ]
+            value = row.z if len(row.z) < 41 else f"{row.z}\n{'':<59}"
+            lines.append(f"{row.name:<17}{value:<42}{'   '.join(partials) or '0'}")
+    return "\n".join(lines)

@@ -46,6 +46,13 @@ class _Fill(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> Node:
         return self.names.get(node.id, node)
 
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Node:
+        self.generic_visit(node)
+        if ast.unparse(node).startswith("--"):  # exact to drop, and no text of Python
+            assert isinstance(node.operand, ast.UnaryOp)
+            return node.operand.operand
+        return node
+
 
 def fill(node: Node, names: Mapping[str, Node]) -> Node:
     """`node` with names replaced by expressions."""

@@ -103,7 +103,7 @@ class Instruction(NamedTuple):
         """The instruction as a line of a program, ``r4 = sin(r3)``."""
         known = names or {}
         parts = [
-            known.get(int(x), f"r{x}") if form == "v" else f"{x:.17g}"
+            known.get(int(x), f"r{x}") if form == "v" else repr(x).removesuffix(".0")
             for x, form in zip(self.operands, self.opcode.form, strict=True)
         ]
         symbol = SYMBOLS.get(self.name)
@@ -354,7 +354,7 @@ class Tape:
             where = self.where(i)
             if note:
                 text = f"{text:<36}{note}"
-            lines.append(f"{text:<36}  # {where}" if where else text)
+            lines.append(f"{text:<36}  # {where}" if where else text.rstrip())
         return "\n".join(lines)
 
     def where(self, i: int) -> str:

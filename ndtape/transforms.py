@@ -29,8 +29,8 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
 
     `f` takes scalars, or nested lists, tuples and dicts of scalars, and returns a scalar.
     `argnums` says which positional arguments are differentiated: the gradient has the structure of
-    that argument, or is a tuple of such for several.  Raises `ArgumentError` where an argument or
-    the result is no scalar.
+    that argument, or is a tuple of such for several.  Raises `ArgumentError` where the result is no
+    scalar or `argnums` does not fit, `UnsupportedError` where an argument holds no real numbers.
 
     >>> import ndtape as nt
     >>> nt.value_and_grad(lambda p: p["a"] * p["b"] ** 2)({"a": 2.0, "b": 3.0})
@@ -74,6 +74,9 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> nt.hvp(lambda x, y: x * x * y, (3.0, 2.0), (1.0, 0.0))
     (18.0, (12.0, 9.0), (4.0, 6.0))
     """
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise ArgumentError(f"{name} must be a tuple with one entry for each argument of f")
     call = _Call(f, tuple(primals), {}, tuple(range(len(primals))))
     seeds, structure = flatten(tuple(tangents))
     if structure != call.structure:
@@ -154,7 +157,9 @@ class _Call:
 
 
 def _positions(argnums: Argnums, count: int) -> tuple[int, ...]:
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    positions = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
+    if not all(isinstance(i, int) for i in positions):
+        raise ArgumentError(f"argnums must be whole numbers, not {argnums!r}")
     wrapped = tuple(i + count if i < 0 else i for i in positions)
     if not all(0 <= i < count for i in wrapped) or len(set(wrapped)) < len(wrapped):
         raise ArgumentError(f"argnums={argnums} does not fit {count} positional arguments")

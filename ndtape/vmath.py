@@ -8,7 +8,6 @@ terms cancel near zeros of gammaln, digamma and even polygamma left of 0, and lo
 
 from .lanes import ceil, copysign, fabs, floor, fma, rint, select, sqrt, trunc
 from .vmath_exp import cosh, exp, exp2, expm1, sigmoid, sinh, tanh
-from .vmath_kernel import FINGERPRINT
 from .vmath_log import (
     arccosh,
     arcsinh,
@@ -38,6 +37,7 @@ from .vmath_round import (
 )
 from .vmath_special import digamma, erf, erfc, gammaln, polygamma
 from .vmath_trig import arccos, arcsin, arctan, arctan2, cos, sin, sincos, tan
+from .vmath_value import FINGERPRINT
 
 __all__ = [
     "FINGERPRINT",

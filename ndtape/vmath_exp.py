@@ -71,7 +71,10 @@ def exp_pair(r: Any, low: Any) -> tuple[Any, Any]:
 
 def scaled_exp(r: Any, low: Any, k: Any) -> Any:
     """2**k * e**(r + low), for |k| < 2000."""
-    return scale(1.0 + (r + fma(r * r, polynomial(r, _EXP), low)), k)
+    p = r + fma(r * r, polynomial(r, _EXP), low)
+    half = k >> 1
+    unit = power_of_two(half)
+    return fma(p, unit, unit) * power_of_two(k - half)  # 1 + p and the first scaling in one
 
 
 @kernel("f:f")

@@ -272,7 +272,8 @@ _TAIL = (
 FACTORIALS = tuple(float(math.factorial(k)) for k in range(171))
 
 
-def _zeta(s: Any, q: Any) -> tuple[Any, Any]:
+@kernel("f,f:f,f", code="call")
+def _zeta(s, q):  # type: ignore[no-untyped-def]
     """Sum of (q + k)**-s over k >= 0 as (high, low), for s >= 2 and q > 0."""
     start = 10.0 + s
 

@@ -1,8 +1,9 @@
 """Circular functions: sin cos tan sincos, arcsin arccos arctan arctan2.
 
-x = k pi/2 + r with |r| <= pi/4, in three parts of pi/2 (exact to 2**-160 for |x| < 2**30; beyond,
-the C library).  sin and cos choose the *coefficients* of one polynomial by the parity of k, and
-flip signs off the critical path: 3 ns less in a chain than choosing between two results.
+x = k pi/2 + r with |r| <= pi/4, in three parts of pi/2, good to 2**-160 for |x| < 2**30; beyond, a
+real branch to `vmath_huge` (C libraries are up to 8 ulp off there).  sin and cos choose the
+*coefficients* of one polynomial by the parity of k, and flip signs off the critical path: 2 ns less
+in a chain than choosing between two results.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from .lanes import bits, copysign, fabs, fma, from_bits, kernel, select, sqrt, when
 from .vmath_dd import MAGIC, fast_two_sum, polynomial, two_product, two_sum
-from .vmath_kernel import libm
+from .vmath_huge import reduce_huge
 
 TWO_OVER_PI = 0.6366197723675814
 PI_HALF = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
@@ -71,10 +72,8 @@ def _assemble(
     return c, fma(a * square, fma(square, p[2], p[1]), head)
 
 
-def _one(x: Any, shift: int) -> Any:
-    """sin(x + shift pi/2) for |x| < 2**30."""
-    quadrant, r, low = _reduce(x)
-    quadrant = quadrant + shift
+def _sine(quadrant: Any, r: Any, low: Any) -> Any:
+    """sin(quadrant pi/2 + r - low)"""
     odd = (quadrant & 1) != 0
     z = r * r
     pairs = zip(_sine_parts(r, z), _cosine_parts(r, z), strict=True)
@@ -84,25 +83,46 @@ def _one(x: Any, shift: int) -> Any:
     return c - rest
 
 
+def _shifted(reduced: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """A quadrant on: cos(x) = sin(x + pi/2)."""
+    quadrant, r, low = reduced
+    return quadrant + 1, r, low
+
+
 def _huge(x: Any) -> Any:
     """Out of range, or nan."""
     return ~(fabs(x) < HUGE)
 
 
+@kernel("f:f", lanewise=True)
+def _sin_huge(x):  # type: ignore[no-untyped-def]
+    return _sine(*reduce_huge(x))
+
+
+@kernel("f:f", lanewise=True)
+def _cos_huge(x):  # type: ignore[no-untyped-def]
+    return _sine(*_shifted(reduce_huge(x)))
+
+
+@kernel("f:f", lanewise=True)
+def _tan_huge(x):  # type: ignore[no-untyped-def]
+    return _tangent(*reduce_huge(x))
+
+
 @kernel("f:f")
 def sin(x):  # type: ignore[no-untyped-def]
     """Sine."""
-    return when(_huge(x), lambda: libm("sin", x), _one(x, 0), rare=True)
+    return when(_huge(x), lambda: _sin_huge(x), _sine(*_reduce(x)), rare=True)
 
 
 @kernel("f:f")
 def cos(x):  # type: ignore[no-untyped-def]
     """Cosine."""
-    return when(_huge(x), lambda: libm("cos", x), _one(x, 1), rare=True)
+    return when(_huge(x), lambda: _cos_huge(x), _sine(*_shifted(_reduce(x))), rare=True)
 
 
 def _both(x: Any) -> tuple[Any, Any]:
-    """sin and cos of |x| < 2**30, with the bits that `_one` gives."""
+    """sin and cos of |x| < 2**30, with the bits that `_sine` gives."""
     quadrant, r, low = _reduce(x)
     z = r * r
     c, rest = _assemble(z, low, _SIN, *_sine_parts(r, z))
@@ -117,19 +137,18 @@ def _both(x: Any) -> tuple[Any, Any]:
 @kernel("f:f,f")
 def sincos(x):  # type: ignore[no-untyped-def]
     """(sin(x), cos(x)), for less than the two cost"""
-    return when(_huge(x), lambda: (libm("sin", x), libm("cos", x)), _both(x), rare=True)
+    return when(_huge(x), lambda: (_sin_huge(x), _cos_huge(x)), _both(x), rare=True)
 
 
 @kernel("f:f")
 def tan(x):  # type: ignore[no-untyped-def]
     """Tangent."""
+    near = select(x == 0.0, x, _tangent(*_reduce(x, exact=True)))
+    return when(_huge(x), lambda: _tan_huge(x), near, rare=True)
 
-    return when(_huge(x), lambda: libm("tan", x), _tangent(x), rare=True)
 
-
-def _tangent(x: Any) -> Any:
-    """sin / cos, or -cos / sin in odd quadrants, from pairs; |x| < 2**30."""
-    quadrant, r, low = _reduce(x, exact=True)
+def _tangent(quadrant: Any, r: Any, low: Any) -> Any:
+    """sin / cos, or -cos / sin in odd quadrants, from pairs."""
     z = r * r
     sine, sine_rest = _assemble(z, low, _SIN, *_sine_parts(r, z))
     cosine, cosine_rest = _assemble(z, low, _COS, *_cosine_parts(r, z))
@@ -140,7 +159,7 @@ def _tangent(x: Any) -> Any:
     quotient = over * inverse
     rest = fma(-quotient, under, over) + fma(-quotient, under_low, over_low)
     value = fma(rest, inverse, quotient)
-    return select(x == 0.0, x, from_bits(bits(value) ^ ((quadrant & 1) << 63)))
+    return from_bits(bits(value) ^ ((quadrant & 1) << 63))
 
 
 # --- inverse functions -----------------------------------------------------------------------

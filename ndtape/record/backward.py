@@ -20,8 +20,9 @@ from ..ops import INPUT_CODE, ROWS
 from ..run import REACHED, SPENT
 from . import core
 from .core import Recorder
+from .lifetime import common_tape
 from .operators import apply
-from .values import FUNCTIONS, Leaf, Var, result
+from .values import FUNCTIONS, Leaf, Result, Var, as_number, result
 
 # --- numbers -----------------------------------------------------------------------------------
 
@@ -42,6 +43,7 @@ def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: A
         raise TypeError(f"backward() got unexpected arguments {sorted(options)}")
     if not y.needs_grad:
         raise ArgumentError("backward() from a value without gradient: it depends on no leaf")
+    seed = seed.value if isinstance(seed, Var) else as_number(seed)
     if isinstance(y, Leaf):
         y.grad = (y.grad or 0.0) + seed
         return
@@ -54,8 +56,7 @@ def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: A
         if not retain_graph:
             _spend(tape, mark)
     if not (retain_graph or tape.entered):
-        tape.ended = True
-        tape.leaf_slots = {}  # operations on leaves alone begin a new tape
+        tape.end()
 
 
 def reached(y: Var) -> np.ndarray:
@@ -116,15 +117,43 @@ def gradient(_: Recorder, y: Var, xs: Any) -> Any:
         g = tape.work.reverse({y.slot: 1.0})
         inputs = sum(bool(mark[slot] & REACHED) for slot, _ in tape.inputs)
         tape.walked = int(np.count_nonzero(mark & REACHED)) - inputs
-        answers = [_adjoint(tape, x, g) for x in wanted]
+        answers = [sum(float(g[slot]) for slot in _slots(tape, x)) for x in wanted]
     return answers if many else answers[0]
 
 
-def _adjoint(tape: Recorder, x: Var, g: np.ndarray) -> float:
+def tangent(_: Recorder, ys: Any, xs: Any, seeds: Any = None) -> Any:
+    """Forward mode: how fast ys change when the leaves xs change with the speeds `seeds` (1 each).
+
+    `ys` is a recording value or a list of them, and so is the answer, of floats; `xs` is a leaf or
+    a list of leaves, `seeds` a number or a list.  Raises `ArgumentError` for anything else.
+    """
+    wanted = list(ys) if isinstance(ys, (list, tuple)) else [ys]
+    leaves = list(xs) if isinstance(xs, (list, tuple)) else [xs]
+    given = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(leaves)
+    if not all(isinstance(y, Result) for y in wanted) or not all(
+        isinstance(x, Leaf) for x in leaves
+    ):
+        raise ArgumentError("tangent(ys, xs, seeds) takes results ys and leaves xs")
+    if len(given) != len(leaves):
+        raise ArgumentError(f"{len(leaves)} leaves and {len(given)} seeds")
+    tape = common_tape(wanted)
+    with tape.work.lock:
+        speeds = {
+            slot: 1.0 if seed is None else float(seed)
+            for x, seed in zip(leaves, given, strict=True)
+            for slot in _slots(tape, x)
+        }
+        t = tape.work.tangent(speeds)
+        answers = [float(t[y.slot]) for y in wanted]
+    return answers if isinstance(ys, (list, tuple)) else answers[0]
+
+
+def _slots(tape: Recorder, x: Var) -> list[int]:
+    """Where a value stands on a tape: a leaf may have been copied in more than once."""
     if isinstance(x, Leaf):
-        return float(sum(g[slot] for slot, leaf in tape.inputs if leaf is x))
+        return [slot for slot, leaf in tape.inputs if leaf is x]
     core.resolve(x)
-    return float(g[x.slot]) if x.tape is tape else 0.0
+    return [x.slot] if x.tape is tape else []
 
 
 def check_finite(tape: Recorder) -> None:
@@ -161,6 +190,7 @@ def _not_finite(tape: Recorder, i: int, what: str, number: float) -> None:
 for _cls, _name, _method in (
     (Var, "backward", backward),
     (Recorder, "gradient", gradient),
+    (Recorder, "tangent", tangent),
     (Recorder, "check_finite", check_finite),
 ):
     setattr(_cls, _name, _method)
@@ -265,13 +295,19 @@ def define(value: Callable[..., Any], *partials: Callable[..., Any]) -> Callable
 
     def operation(*operands: Any) -> Any:
         if len(operands) != len(partials):
-            raise ArgumentError(f"this operation has {len(partials)} operands")
+            raise ArgumentError(
+                f"{operation.__name__} has {len(partials)} partial(s) and was called with "
+                f"{len(operands)} operand(s)"
+            )
         if not any(isinstance(x, Var) and x.needs_grad for x in operands) or not core.recording():
             return value(*operands)
         z = stopped = FUNCTIONS["stop"](value(*operands))
         for x, partial in zip(operands, partials, strict=True):
             if isinstance(x, Var) and x.needs_grad:
-                z = apply(ROWS["attach"], x, z, partial(*operands, stopped))
+                slope = partial(*operands, stopped)
+                if slope is None:
+                    raise ArgumentError(f"a partial of {operation.__name__} returned None")
+                z = apply(ROWS["attach"], x, z, slope)
         return z
 
     operation.__name__ = operation.__qualname__ = getattr(value, "__name__", "operation")

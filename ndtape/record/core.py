@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..ops import INPUT_CODE
 from ..run import SPENT, Workspace
@@ -34,7 +34,15 @@ _recording: ContextVar[bool] = ContextVar("ndtape_recording", default=True)
 transform_depth: ContextVar[int] = ContextVar("ndtape_transform_depth", default=0)
 _pauses = 0  # contexts inside no_grad; while there are any, no tape in the process is armed
 _pause_lock = threading.Lock()
+_forget_at = [1000]
 _armed: dict[int, weakref.ref[Recorder]] = {}  # by id: a WeakSet costs a new tape 1 us
+
+
+class _EndedSlots(dict[object, int]):
+    """Leaves of an ended tape: fast paths find none of them, so `apply` chooses the tape."""
+
+    def get(self, *_: Any) -> NoReturn:
+        raise KeyError
 
 
 class Recorder(Tape):
@@ -77,7 +85,7 @@ class Recorder(Tape):
         else:
             super().arm()
             _armed[id(self)] = weakref.ref(self)
-            if len(_armed) > 1000:
+            if len(_armed) > _forget_at[0]:
                 _forget_dead()
 
     # --- context --------------------------------------------------------------------------------
@@ -104,12 +112,17 @@ class Recorder(Tape):
 
     def slot_of(self, leaf: Leaf) -> int:
         """The slot of a leaf, whose value is copied in at its first use."""
-        slot = self.leaf_slots.get(leaf.token)
-        if slot is None:
-            slot = self.leaf_slots[leaf.token] = self.add_input(leaf.number, leaf)
-            if leaf.name:
-                self.names[slot] = leaf.name
+        if leaf.token in self.leaf_slots:
+            return self.leaf_slots[leaf.token]
+        slot = self.leaf_slots[leaf.token] = self.add_input(leaf.number, leaf)
+        if leaf.name:
+            self.names[slot] = leaf.name
         return slot
+
+    def end(self) -> None:
+        """Stop being current: operations on leaves alone begin a new tape."""
+        self.ended = True
+        self.leaf_slots = _EndedSlots()
 
     # --- growth ---------------------------------------------------------------------------------
 
@@ -125,6 +138,7 @@ class Recorder(Tape):
     if TYPE_CHECKING:  # installed by backward.py
 
         def gradient(self, y: Var, xs: Any) -> Any: ...
+        def tangent(self, ys: Any, xs: Any, seeds: Any = None) -> Any: ...
         def check_finite(self) -> None: ...
 
     def program(self, notes: dict[int, str] | None = None, limit: int = 200) -> str:
@@ -145,8 +159,8 @@ class Recorder(Tape):
         tape.work.forward()
         v, g = tape.work.array("v"), tape.work.array("g")
         notes = {
-            i: (f"  v = {v[i]:<14.9g}" if values else "")
-            + (f"  g = {g[i]:.9g}" if adjoints else "")
+            i: (f"  value {v[i]:<16.9g}" if values else "")
+            + (f"  adjoint {g[i]:.9g}" if adjoints else "")
             for i in range(len(tape))
         }
         return tape.program(notes)
@@ -249,6 +263,7 @@ def _forget_dead() -> None:
     for key, reference in list(_armed.items()):
         if reference() is None:
             _armed.pop(key, None)
+    _forget_at[0] = max(1000, 2 * len(_armed))
 
 
 # --- no_grad ------------------------------------------------------------------------------------

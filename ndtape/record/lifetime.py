@@ -12,7 +12,7 @@ from ..ops import INPUT_CODE
 from ..passes import rearranged
 from ..run import REACHED, SPENT, Workspace
 from ..tape import CONSTANT_MASK, SLOT_MASK, Chunk
-from .core import COMPACT_AT, Recorder, current, resolve, transform_depth
+from .core import COMPACT_AT, Recorder, _armed, current, resolve, transform_depth
 from .values import Result
 
 Columns = dict[str, np.ndarray]
@@ -80,6 +80,7 @@ def _retire(tape: Recorder, into: Recorder, offset: int) -> None:
     tape.inputs, tape.leaf_slots, tape.absorbed = [], {}, []
     tape.work = into.work
     tape.disarm()
+    _armed.pop(id(tape), None)
 
 
 def shifted(columns: Columns, slots: int, constants: int) -> Columns:
@@ -119,6 +120,7 @@ def compact(tape: Recorder) -> None:
     with tape.work.lock:
         tape.work.forward()
         results = live_results(tape)
+        tape.absorbed = []  # none of the results points there any more
         slots = np.array([x.slot for x in results], np.int64)
         mark = tape.work.reach(slots)[: len(tape)]
         order = np.flatnonzero(mark & REACHED)

@@ -107,7 +107,10 @@ class Var:
 
     @property
     def parents(self) -> tuple[Var | float, ...]:
-        """The operands: recording values, leaves, and constants as floats."""
+        """The operands: leaves, results, and constants as floats.
+
+        Results are handed out as new objects: two are the same node if `tape` and `slot` agree.
+        """
         core.resolve(self)
         instruction = self.tape.instruction(self.slot)
         if instruction.opcode.code == INPUT_CODE:
@@ -137,11 +140,11 @@ class Var:
     # --- plain numbers: the gradient would end there ----------------------------------------------
 
     def __float__(self) -> float:
-        self._lose("float() of a recording value", "math.sin(x) or a[i] = x on a plain array")
+        self._lose("float(x)", ", also inside math.sin(x) or a[i] = x on a plain array,")
         return self.value
 
     def __int__(self) -> int:
-        self._lose("int() of a recording value", "int(x)")
+        self._lose("int(x)", "")
         return int(self.value)
 
     def __complex__(self) -> NoReturn:
@@ -149,7 +152,8 @@ class Var:
 
     def __index__(self) -> int:
         raise UnsupportedError(
-            "a recording float is no index; use math.floor(x), round(x) or int(x.value)"
+            "a recording float is no whole number: as an index, a count or a factor of a list "
+            "use math.floor(x), round(x) or int(x.value)"
         )
 
     def _lose(self, what: str, examples: str) -> None:
@@ -157,9 +161,9 @@ class Var:
         if not self.needs_grad:
             return
         advice = (
-            f"{what} (also {examples}) gives a plain number and drops its gradient; "
-            "use nt.sin and the like, np.sin, or nt.zeros for the array, and x.value or "
-            "x.detach() where no gradient is wanted"
+            f"{what}{examples} gives a plain number and drops the gradient; use nt.sin and the "
+            "like, np.sin, or a list instead of an array, and x.value or x.detach() where no "
+            "gradient is wanted"
         )
         if core.transform_depth.get():
             raise GradientLostError(f"{advice} [{core.user_line()}]")
@@ -389,7 +393,10 @@ def var(value: float, name: str = "") -> Leaf:
     """
     if isinstance(value, Var):
         raise UnsupportedError("nt.var of a recording value; use x.detach() or x.value for a leaf")
-    return Leaf(as_number(value), name)
+    try:
+        return Leaf(as_number(value), name)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"nt.var takes one real number: {error}") from None
 
 
 def constant(value: float) -> Leaf:
@@ -425,4 +432,4 @@ def _refusal(x: Any) -> str:
         )
     if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
         return f"ndtape records real numbers only, not the complex {x!r}"
-    return f"cannot record an operation with a {type(x).__name__}: {x!r:.60}"
+    return f"not a real number but a {type(x).__name__}: {x!r:.60}"
