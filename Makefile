@@ -24,7 +24,7 @@ $(VENV)/.has-%: pyproject.toml
 	@$(BIN)/python $(NEW_ENOUGH) || $(call TOO_OLD,$(VENV),remove it)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	@echo "installing ndtape[$*] into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[$*]"
 	@touch $@
 
 .PRECIOUS: $(VENV)/.has-%

@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 
 from ._jit import Sweep, f8_at, u1_at, u2_at, u4_at, u8, u8_at
-from .lanes import any_lane, fma, pack_at, select, splat
 from .vmath import (
     arccos,
     arccosh,
@@ -54,8 +53,9 @@ from .vmath import (
     tanh,
     trunc,
 )
+from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "019442fa6544"
+FINGERPRINT = "925026e2348b"
 TABLE_HASH = "efb2b37161da"
 SLOTS = np.array([0, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)

@@ -31,9 +31,8 @@ PACKED = ("forward", "reverse", "tangent", "forward_over_reverse")
 def fingerprint() -> str:
     """Changes with the table, the templates, the mathematics, the generator and the version."""
     digest = hashlib.sha256(f"{__version__} {table_hash()}".encode())
-    for name in ["templates.py", "codegen.py", "rules.py", "_jit.py", "lanes.py"]:
-        digest.update((HERE / name).read_bytes())
-    for path in sorted(HERE.glob("vmath*.py")):
+    sources = [HERE / name for name in ("templates.py", "codegen.py", "rules.py", "_jit.py")]
+    for path in [*sources, *sorted((HERE / "vmath").glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -310,10 +309,10 @@ from functools import partial
 import numpy as np
 
 from ._jit import Sweep, f8_at, u1_at, u2_at, u4_at, u8, u8_at
-from .lanes import any_lane, fma, pack_at, select, splat
 from .vmath import (
 {names}
 )
+from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
 FINGERPRINT = "{fingerprint}"
 TABLE_HASH = "{table_hash}"

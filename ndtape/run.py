@@ -10,6 +10,7 @@ Numba is imported with the first sweep, not with the package: recording does not
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -23,8 +24,9 @@ from .ops import FRAME, INPUT_CODE, table_hash
 from .tape import Chunk, Tape, address_of
 
 LANES = 16
-PIECE = 1 << 20  # instructions a call: below 50 ms even when every access misses the caches
-RELEASE = 1 << 14  # instructions from which releasing the GIL pays
+FIRST_PIECE, LARGEST_PIECE = 1 << 15, 1 << 18  # instructions times lanes in one call
+PIECE_SECONDS = 0.02  # a piece aims at this: Ctrl-C waits for it, the GIL comes back 5 ms late
+RELEASE = 1 << 14  # instructions times lanes from which releasing the GIL pays
 ALIGNMENT = 64
 REACHED, SPENT = np.uint8(1), np.uint8(2)  # bits of the column `mark`
 COLUMNS = {name: position for position, name in enumerate(FRAME)}
@@ -144,24 +146,30 @@ class Workspace:
     def sweep(self, name: str, lo: int, hi: int, backwards: bool = False) -> Iterator[int]:
         """Run a sweep over instructions lo..hi in pieces; yields where each piece ended."""
         where = address(name)
-        for chunk, first, last in self.pieces(lo, hi, backwards):
+        size = FIRST_PIECE // self.lanes
+        while lo < hi:
+            chunk = self.tape.chunk_of(hi - 1 if backwards else lo)
+            if backwards:
+                first, last = max(lo, chunk.base, hi - size), hi
+                hi = first
+            else:
+                first, last = lo, min(hi, chunk.base + chunk.size, lo + size)
+                lo = last
             self.enter(chunk)
-            call = entry(last - first >= RELEASE)
+            call = entry((last - first) * self.lanes >= RELEASE)
+            start = time.perf_counter()
             status = call(where, self.frame_address, first, last)
             if status:
                 raise BadTapeError(
                     f"the {name} sweep met an unknown opcode at instruction {status - 1}"
                 )
+            size = self._next_size(last - first, time.perf_counter() - start)
             yield first if backwards else last
 
-    def pieces(self, lo: int, hi: int, backwards: bool) -> list[tuple[Chunk, int, int]]:
-        """(chunk, first, last) covering lo..hi, each inside one chunk and at most PIECE long."""
-        result = []
-        for chunk in self.tape.chunks:
-            first, end = max(lo, chunk.base), min(hi, chunk.base + chunk.size)
-            for start in range(first, end, PIECE):
-                result.append((chunk, start, min(start + PIECE, end)))
-        return result[::-1] if backwards else result
+    def _next_size(self, done: int, seconds: float) -> int:
+        """Instructions for the next piece, from how long the last one took."""
+        fitting = done * min(4.0, PIECE_SECONDS / max(seconds, 1e-9))
+        return max(FIRST_PIECE, min(LARGEST_PIECE, int(fitting * self.lanes))) // self.lanes
 
     # --- sweeps ----------------------------------------------------------------------------------
 
@@ -213,6 +221,8 @@ class Workspace:
         """Adjoints g along `seeds` (slot -> adjoint); returns the buffer, zero above the seeds."""
         self.forward()
         top = max(seeds) + 1
+        if top > len(self.tape):
+            raise ArgumentError(f"slot {top - 1} is not on this tape of {len(self.tape)}")
         g = self.array("g")
         g[: len(self.tape)] = 0.0
         for slot, seed in seeds.items():

@@ -177,19 +177,14 @@ class Tape:
     def open_chunk(self) -> None:
         """Add a chunk after a full one."""
         last = self.chunks[-1]
-        self.base, self.n = last.base + last.size, 0
-        size = min(2 * last.size, LARGEST_CHUNK)
-        if self.base + size > MAX_SLOTS:
-            self.base, self.n = last.base, last.size
+        base, size = last.base + last.size, min(2 * last.size, LARGEST_CHUNK)
+        if base + size > MAX_SLOTS:
             raise TapeFullError(
                 f"a tape holds at most {MAX_SLOTS} slots and this one has {len(self)}; "
                 "sweep shorter pieces"
             )
-        try:
-            self.chunks.append(Chunk(self.base, size))
-        except TapeFullError:
-            self.base, self.n = last.base, last.size
-            raise
+        self.chunks.append(Chunk(base, size))
+        self.base, self.n = base, 0
 
     def constant(self, value: float) -> int:
         """The index of a new entry of the constant pool."""
@@ -243,8 +238,12 @@ class Tape:
         for i in range(lo, hi):
             yield self.instruction(i)
 
+    def chunk_of(self, i: int) -> Chunk:
+        """The chunk that instruction i lies in."""
+        return next(chunk for chunk in reversed(self.chunks) if chunk.base <= i)
+
     def instruction(self, i: int) -> Instruction:
-        chunk = next(c for c in reversed(self.chunks) if c.base <= i)
+        chunk = self.chunk_of(i)
         j = i - chunk.base
         opcode = OPCODES[chunk.op[j]]
         stored = (chunk.a[j], chunk.b[j], chunk.c[j])

@@ -18,7 +18,8 @@ from .record.backward import recorded_gradient
 from .record.core import Recorder, recording_on
 from .record.lifetime import common_tape
 from .record.operators import apply
-from .record.values import Leaf, Result, Var, as_number, result
+from .record.values import Result, Var, as_number, result
+from .run import REACHED
 from .trees import flatten, unflatten
 
 Argnums = int | Sequence[int]
@@ -113,47 +114,56 @@ class _Call:
                     f"the function must return a scalar, not {type(self.y).__name__}"
                 ) from None
 
-    def is_independent(self) -> bool:
-        """No recording value but our own went into the result: plain numbers may come out."""
-        return (
-            self.outermost
-            and self.tape.joined is None
-            and not self.tape.absorbed
-            and all(leaf is None for _, leaf in self.tape.inputs)
-        )
+    def is_independent(self, y: Result) -> bool:
+        """No leaf of the user went into the result: plain numbers may come out."""
+        inputs = y.tape.inputs
+        if not self.outermost or all(leaf is None for _, leaf in inputs):
+            return self.outermost
+        mark = y.tape.work.reach([y.slot])
+        return not any(leaf is not None and mark[slot] & REACHED for slot, leaf in inputs)
+
+    def _here(self, y: Any) -> bool:
+        """Whether y is a result on the tape of this call, and so may depend on the arguments."""
+        if not isinstance(y, Result):
+            return False
+        core.resolve(y)
+        return y.tape is core.destination(self.tape)
 
     def value_and_gradient(self) -> tuple[Any, Any]:
         y = self.y
-        if not isinstance(y, Var) or not y.needs_grad:
-            zeros = [0.0] * len(self.variables)
-            return (y.value if isinstance(y, Var) else y), self._shaped(zeros)
-        if isinstance(y, Leaf) or not self.is_independent():
+        if not self._here(y):
+            constant = isinstance(y, Var) and not y.needs_grad
+            return (y.value if constant else y), self._shaped([0.0] * len(self.variables))
+        if not self.is_independent(y):
             return y, self._shaped(self._recorded(y))
-        work = self.tape.work
+        for x in self.variables:
+            core.resolve(x)
+        work = y.tape.work
         g = work.reverse({y.slot: 1.0})
         return work.value(y.slot), self._shaped([float(g[x.slot]) for x in self.variables])
 
-    def _recorded(self, y: Var) -> list[Any]:
-        if isinstance(y, Leaf):
-            return [0.0] * len(self.variables)
-        with recording_on(core.destination(self.tape)):
+    def _recorded(self, y: Result) -> list[Any]:
+        with recording_on(y.tape):
             return recorded_gradient(y, self.variables)
 
     def _shaped(self, flat: list[Any]) -> Any:
         trees = unflatten(self.structure, flat)
         return trees[0] if self.single else tuple(trees)
 
-    def second_order(self, seeds: list[float]) -> tuple[float, Any, Any]:
+    def second_order(self, seeds: list[float]) -> tuple[Any, Any, Any]:
         y = self.y
-        zeros = [0.0] * len(self.variables)
-        if not isinstance(y, Var) or not y.needs_grad:
-            return (y.value if isinstance(y, Var) else y), self._shaped(zeros), self._shaped(zeros)
-        if not self.is_independent():
+        if not self._here(y):
+            zeros = self._shaped([0.0] * len(self.variables))
+            return (y.value if isinstance(y, Var) else y), zeros, zeros
+        if not self.is_independent(y):
             raise ArgumentError("nt.hvp inside another recording: use nt.grad(nt.grad(f)) there")
+        for x in self.variables:
+            core.resolve(x)
         slots = [x.slot for x in self.variables]
-        g, h = self.tape.work.second(y.slot, dict(zip(slots, seeds, strict=True)))
+        work = y.tape.work
+        g, h = work.second(y.slot, dict(zip(slots, seeds, strict=True)))
         gradient, product = ([float(a[s]) for s in slots] for a in (g, h))
-        return self.tape.work.value(y.slot), self._shaped(gradient), self._shaped(product)
+        return work.value(y.slot), self._shaped(gradient), self._shaped(product)
 
 
 def _positions(argnums: Argnums, count: int) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ _recording: ContextVar[bool] = ContextVar("ndtape_recording", default=True)
 transform_depth: ContextVar[int] = ContextVar("ndtape_transform_depth", default=0)
 _pauses = 0  # contexts inside no_grad; while there are any, no tape in the process is armed
 _pause_lock = threading.Lock()
+growth = threading.RLock()  # held where a tape changes in more than one step
 _forget_at = [1000]
 _armed: dict[int, weakref.ref[Recorder]] = {}  # by id: a WeakSet costs a new tape 1 us
 
@@ -41,7 +42,7 @@ _armed: dict[int, weakref.ref[Recorder]] = {}  # by id: a WeakSet costs a new ta
 class _EndedSlots(dict[object, int]):
     """Leaves of an ended tape: fast paths find none of them, so `apply` chooses the tape."""
 
-    def get(self, *_: Any) -> NoReturn:
+    def __getitem__(self, token: object) -> NoReturn:
         raise KeyError
 
 
@@ -112,8 +113,9 @@ class Recorder(Tape):
 
     def slot_of(self, leaf: Leaf) -> int:
         """The slot of a leaf, whose value is copied in at its first use."""
-        if leaf.token in self.leaf_slots:
-            return self.leaf_slots[leaf.token]
+        known = self.leaf_slots.get(leaf.token)
+        if known is not None:
+            return known
         slot = self.leaf_slots[leaf.token] = self.add_input(leaf.number, leaf)
         if leaf.name:
             self.names[slot] = leaf.name
@@ -127,8 +129,10 @@ class Recorder(Tape):
     # --- growth ---------------------------------------------------------------------------------
 
     def open_chunk(self) -> None:
-        super().open_chunk()
-        self.arm()
+        with growth:
+            self.disarm()  # other threads meet the lock in `apply` until the chunk is in place
+            super().open_chunk()
+            self.arm()
 
     def allocated(self) -> int:
         return super().allocated() + self.work.allocated()

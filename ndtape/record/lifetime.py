@@ -50,8 +50,9 @@ def join(one: Recorder, other: Recorder) -> Recorder:
     """Append the shorter tape to the longer one; results of both stay valid."""
     if (other.kept, len(other)) > (one.kept, len(one)):
         one, other = other, one
-    one.work.forward()
-    other.work.forward()
+    for tape in (one, other):
+        tape.disarm()
+        tape.work.forward()
     offset, n = len(one), len(other)
     columns = shifted(other.columns(), offset, one.kn)
     one.extend(columns)
@@ -103,7 +104,8 @@ def live_results(tape: Recorder) -> list[Result]:
     """
     owners = [tape, *tape.absorbed]
     found = {id(x): x for x in gc.get_referrers(*owners) if isinstance(x, Result)}
-    results = [x for x in found.values() if x.tape in owners]
+    # One that another thread is making has a tape and no slot yet.
+    results = [x for x in found.values() if any(x.tape is t for t in owners) and hasattr(x, "slot")]
     for x in results:
         resolve(x)
     return results
@@ -119,12 +121,14 @@ def compact(tape: Recorder) -> None:
         return
     with tape.work.lock:
         tape.work.forward()
+        tape.disarm()
         results = live_results(tape)
         tape.absorbed = []  # none of the results points there any more
         slots = np.array([x.slot for x in results], np.int64)
         mark = tape.work.reach(slots)[: len(tape)]
         order = np.flatnonzero(mark & REACHED)
         if 2 * len(order) > len(tape):
+            tape.arm()
             return
         values = tape.work.array("v")[: len(tape)]
         columns = _without_operands(tape.columns(), np.flatnonzero(mark & SPENT), values)

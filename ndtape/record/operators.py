@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partialmethod
 from numbers import Real
+from sys import _getframe
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ from ..errors import UnsupportedError
 from ..ops import CODES, INPUT_CODE, ROWS, Op, forms
 from ..run import Workspace
 from ..tape import Tape
-from . import core
-from .core import Recorder, note_line, push
+from . import core, values
+from .core import Recorder, push, user_frame
 from .lifetime import common_tape, make_room
 from .values import FUNCTIONS, Boolean, Leaf, Result, Var, as_number, constant, result
 
 new = object.__new__
 float64 = np.float64
 current_tape: Any = core._current.get
+OWN_FILES = {__file__, values.__file__}
 
 # What a fast path meets when a tape is full, disarmed or missing, a leaf is new to it, or an
 # integer too large: `apply` sorts it out.
@@ -49,12 +51,13 @@ def apply(row: Op, *operands: Any) -> Any:
     moving = [x for x in operands if isinstance(x, Var) and x.needs_grad]
     if not moving or not core.recording():
         return evaluate(row, operands)
-    tape = common_tape([x for x in moving if isinstance(x, Result)])
-    make_room(tape)
-    form, arguments = _arguments(tape, operands)
-    form, arguments = _fit(tape, row, form, arguments)
-    slot = push(tape, FORM_CODES[row.name][form], *arguments)
-    return result(tape, slot, Boolean if row.boolean else Result)
+    with core.growth:
+        tape = common_tape([x for x in moving if isinstance(x, Result)])
+        make_room(tape)
+        form, arguments = _arguments(tape, operands)
+        form, arguments = _fit(tape, row, form, arguments)
+        slot = push(tape, FORM_CODES[row.name][form], *arguments)
+        return result(tape, slot, Boolean if row.boolean else Result)
 
 
 def _arguments(tape: Recorder, operands: tuple[Any, ...]) -> tuple[str, list[int]]:
@@ -114,11 +117,8 @@ def general(row: Op) -> Callable[..., Any]:
     return function
 
 
-def adopt(tape: Recorder, leaf: Leaf) -> int:
-    """The slot of a leaf that may be new to the tape."""
-    if not tape.op or not leaf._needs_grad:
-        raise KeyError  # disarmed, or a constant
-    return tape.slot_of(leaf)
+# Threads may share results.  A closure calls nothing between reading the first slot and writing
+# z.slot, so that the interpreter cannot switch threads in between: what it appends is one piece.
 
 
 def unary(row: Op) -> Callable[[Any], Any]:
@@ -127,25 +127,26 @@ def unary(row: Op) -> Callable[[Any], Any]:
     kind = Boolean if row.boolean else Result
 
     def function(x: Any) -> Any:
+        z = new(kind)
         try:
             if x.__class__ is Result:
-                tape = x.tape
+                z.tape = tape = x.tape
                 first = x.slot
             else:
-                tape = current_tape()()
-                first = tape.leaf_slots.get(x.token) or adopt(tape, x)
+                z.tape = tape = current_tape()()
+                first = tape.leaf_slots[x.token]
             n = tape.n
             tape.op[n] = code
             tape.a[n] = first
         except UNUSUAL:
             return apply(row, x)
         tape.n = n + 1
-        slot = n + tape.base
+        z.slot = n + tape.base
         if tape.lines is not None:
-            note_line(tape, slot)
-        z = new(kind)
-        z.tape = tape
-        z.slot = slot
+            frame = _getframe(1)
+            if frame.f_code.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
+                frame = user_frame()
+            tape.lines[z.slot] = (frame.f_code, frame.f_lasti)
         return z
 
     return function
@@ -158,14 +159,15 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
     kind = Boolean if row.boolean else Result
 
     def function(x: Any, y: Any) -> Any:
+        z = new(kind)
         other = y.__class__
         try:
             if x.__class__ is Result:
-                tape = x.tape
+                z.tape = tape = x.tape
                 first = x.slot
             else:
-                tape = y.tape if other is Result else current_tape()()
-                first = tape.leaf_slots.get(x.token) or adopt(tape, x)
+                z.tape = tape = y.tape if other is Result else current_tape()()
+                first = tape.leaf_slots[x.token]
             if other is Result and y.tape is tape:
                 code, second = vv, y.slot
             elif other is float or other is int or other is float64:
@@ -173,7 +175,7 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
                 tape.k[second] = y
                 tape.kn = second + 1
             elif other is Leaf:
-                code, second = vv, tape.leaf_slots.get(y.token) or adopt(tape, y)
+                code, second = vv, tape.leaf_slots[y.token]
             else:
                 return NotImplemented if is_foreign(y) else apply(row, x, y)
             n = tape.n
@@ -183,12 +185,12 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
         except UNUSUAL:
             return NotImplemented if is_foreign(y) else apply(row, x, y)
         tape.n = n + 1
-        slot = n + tape.base
+        z.slot = n + tape.base
         if tape.lines is not None:
-            note_line(tape, slot)
-        z = new(kind)
-        z.tape = tape
-        z.slot = slot
+            frame = _getframe(1)
+            if frame.f_code.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
+                frame = user_frame()
+            tape.lines[z.slot] = (frame.f_code, frame.f_lasti)
         return z
 
     return function
@@ -204,14 +206,15 @@ def reflected(row: Op) -> Callable[[Any, Any], Any]:
     kv = codes["kv"]
 
     def function(y: Any, x: Any) -> Any:
+        z = new(Result)
         other = x.__class__
         try:
             if y.__class__ is Result:
-                tape = y.tape
+                z.tape = tape = y.tape
                 second = y.slot
             else:
-                tape = current_tape()()
-                second = tape.leaf_slots.get(y.token) or adopt(tape, y)
+                z.tape = tape = current_tape()()
+                second = tape.leaf_slots[y.token]
             if not (other is float or other is int or other is float64):
                 return NotImplemented if is_foreign(x) else apply(row, x, y)
             n, first = tape.n, tape.kn
@@ -223,12 +226,12 @@ def reflected(row: Op) -> Callable[[Any, Any], Any]:
             return NotImplemented if is_foreign(x) else apply(row, x, y)
         tape.kn = first + 1
         tape.n = n + 1
-        slot = n + tape.base
+        z.slot = n + tape.base
         if tape.lines is not None:
-            note_line(tape, slot)
-        z = new(Result)
-        z.tape = tape
-        z.slot = slot
+            frame = _getframe(1)
+            if frame.f_code.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
+                frame = user_frame()
+            tape.lines[z.slot] = (frame.f_code, frame.f_lasti)
         return z
 
     return function

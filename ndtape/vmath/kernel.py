@@ -18,8 +18,8 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, signature
 from numba.extending import lower_builtin
 
-from ._jit import jit
-from .vmath_value import (
+from .._jit import jit
+from .value import (
     F64,
     FINGERPRINT,
     I64,

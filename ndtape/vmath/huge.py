@@ -11,9 +11,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from .dd import MAGIC, power_of_two, rounded, to_float, two_product, two_sum
+from .kernel import table
 from .lanes import bits, rint
-from .vmath_dd import MAGIC, power_of_two, rounded, to_float, two_product, two_sum
-from .vmath_kernel import table
 
 _BITS = 1400  # of 2/pi; 971 + 69 + 62 + 53 are needed
 _STEP = 16

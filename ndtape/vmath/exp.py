@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .lanes import copysign, fabs, fma, kernel, select
-from .vmath_dd import (
+from .dd import (
     LN2_HIGH,
     LN2_LOW,
     MAGIC,
@@ -21,6 +20,7 @@ from .vmath_dd import (
     two_product,
     two_sum,
 )
+from .lanes import copysign, fabs, fma, kernel, select
 
 LOG2E = 1.4426950408889634
 TINY = 2.0**-55  # below it, odd functions with slope 1 are x (and parts of x would be lost)

@@ -6,9 +6,9 @@ terms cancel near zeros of gammaln, digamma and even polygamma left of 0, and lo
 1/64 (there its error is at most 2**-58).
 """
 
+from .exp import cosh, exp, exp2, expm1, sigmoid, sinh, tanh
 from .lanes import ceil, copysign, fabs, floor, fma, rint, select, sqrt, trunc
-from .vmath_exp import cosh, exp, exp2, expm1, sigmoid, sinh, tanh
-from .vmath_log import (
+from .log import (
     arccosh,
     arcsinh,
     arctanh,
@@ -22,7 +22,7 @@ from .vmath_log import (
     power,
     softplus,
 )
-from .vmath_round import (
+from .rounding import (
     floor_divide,
     fmax,
     fmin,
@@ -35,9 +35,9 @@ from .vmath_round import (
     mz,
     sign,
 )
-from .vmath_special import digamma, erf, erfc, gammaln, polygamma
-from .vmath_trig import arccos, arcsin, arctan, arctan2, cos, sin, sincos, tan
-from .vmath_value import FINGERPRINT
+from .special import digamma, erf, erfc, gammaln, polygamma
+from .trig import arccos, arcsin, arctan, arctan2, cos, sin, sincos, tan
+from .value import FINGERPRINT
 
 __all__ = [
     "FINGERPRINT",

@@ -3,7 +3,7 @@
 The same text inside @njit, such as `select(x > 0, x, 0.0) * w`, compiles to scalar code for floats
 and to SIMD code for packs, so a rule of the table is written once for both.  A pack lives in vector
 registers; `pack_at(address)[i]` loads and stores the i-th one.  Numba sees three opaque types,
-their operators below and the kernels of `vmath_kernel`; scalars that meet a pack are splat.
+their operators below and the kernels of kernel.py; scalars that meet a pack are splat.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast, models, overload, register_model
 
-from ._jit import jit
-from ._version import __version__
-from .vmath_kernel import Kernel, Primitive, intrinsic, kernel, reduce_or, when
-from .vmath_value import (
+from .._jit import jit
+from .._version import __version__
+from .kernel import Kernel, Primitive, intrinsic, kernel, reduce_or, when
+from .value import (
     FINGERPRINT,
     LANES,
     Pack,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .lanes import bits, copysign, fabs, fma, from_bits, kernel, rint, select, sqrt
-from .vmath_dd import (
+from .dd import (
     MAGIC,
     fast_two_sum,
     polynomial,
@@ -16,7 +15,8 @@ from .vmath_dd import (
     two_product,
     two_sum,
 )
-from .vmath_exp import exp, exp_of_pair, exp_pair, exp_reduced, scale
+from .exp import exp, exp_of_pair, exp_pair, exp_reduced, scale
+from .lanes import bits, copysign, fabs, fma, from_bits, kernel, rint, select, sqrt
 
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 TINY = 2.0**-55  # below it, odd functions with slope 1 are x

@@ -1,7 +1,7 @@
 """Circular functions: sin cos tan sincos, arcsin arccos arctan arctan2.
 
 x = k pi/2 + r with |r| <= pi/4, in three parts of pi/2, good to 2**-160 for |x| < 2**30; beyond, a
-real branch to `vmath_huge` (C libraries are up to 8 ulp off there).  sin and cos choose the
+real branch to `huge` (C libraries are up to 8 ulp off there).  sin and cos choose the
 *coefficients* of one polynomial by the parity of k, and flip signs off the critical path: 2 ns less
 in a chain than choosing between two results.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .dd import MAGIC, fast_two_sum, polynomial, two_product, two_sum
+from .huge import reduce_huge
 from .lanes import bits, copysign, fabs, fma, from_bits, kernel, select, sqrt, when
-from .vmath_dd import MAGIC, fast_two_sum, polynomial, two_product, two_sum
-from .vmath_huge import reduce_huge
 
 TWO_OVER_PI = 0.6366197723675814
 PI_HALF = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .dd import fast_two_sum, polynomial, two_product, two_sum
+from .exp import exp_pair, exp_reduced, scale
+from .kernel import constant, loop, table, when
 from .lanes import copysign, fabs, floor, fma, kernel, rint, select
-from .vmath_dd import fast_two_sum, polynomial, two_product, two_sum
-from .vmath_exp import exp_pair, exp_reduced, scale
-from .vmath_kernel import constant, loop, table, when
-from .vmath_log import log_pair, power_pair
+from .log import log_pair, power_pair
 
 # erf(x) / x - 1 in x**2, for |x| < 1: error 2**-68
 _ERF = (

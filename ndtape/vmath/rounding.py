@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .kernel import libm, when
 from .lanes import copysign, fabs, floor, fma, kernel, select, trunc
-from .vmath_kernel import libm, when
 
 
 @kernel("f,f:f")

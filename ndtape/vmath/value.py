@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
-from ._version import __version__
+from .._version import __version__
 
 LANES = 16
 F64, I64, I1 = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
@@ -20,7 +20,7 @@ def _fingerprint() -> str:
     """Of every file that machine code made here depends on: goes into the names of types."""
     digest = hashlib.blake2b(__version__.encode(), digest_size=6)
     here = Path(__file__).parent
-    for path in sorted([*here.glob("vmath*.py"), here / "lanes.py"]):
+    for path in sorted(here.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -40,7 +40,7 @@ class Pack(types.Type):
 @register_model(Pack)
 class _PackModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Pack) -> None:
-        super().__init__(dmm, fe_type, fe_type.ir)
+        super().__init__(dmm, fe_type, fe_type.ir)  # type: ignore[no-untyped-call]
 
 
 pack = Pack(types.float64, F64)

@@ -1,0 +1,41 @@
+"""Fixtures of the whole suite: the bench of all opcodes, swept once a session, and hypothesis."""
+
+import os
+
+import matrix
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def bench():
+    """All opcodes at all their points, in one sealed tape."""
+    return matrix.Bench()
+
+
+@pytest.fixture(scope="session")
+def numbers(bench):
+    """What the scalar sweeps say at all points, by opcode, with unit seeds."""
+    return bench.numbers()
+
+
+# Zeros, ones and others in every combination of adjoint and tangents, never the same in all lanes.
+ADJOINT = np.array([1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 2.0, -1.5, -0.0, 1.0, 0.0, 3.0, 0.7, 1.0])
+TANGENT = np.array(
+    [
+        [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.3, 4.0, 0.6, 1.0, -0.0, 0.0, 1.0, 0.0, 2.0],
+        [0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.2, 0.0, -0.9, 2.0, 0.0, 0.0, 0.0, 5.0, 1.0],
+        [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.9, 0.0, 1.7, 1.0, -0.0, 0.0, 0.0, 1.0, 3.0],
+    ]
+)
+
+
+@pytest.fixture(scope="session")
+def mixed(bench):
+    """Every sweep with seeds that differ from lane to lane: by numbers of lanes, 1 and 16."""
+    return {lanes: bench.run(lanes, ADJOINT, TANGENT) for lanes in (1, matrix.LANES)}

@@ -1,0 +1,106 @@
+"""Imports point downwards: a layer of the design uses itself and what lies below, nothing above."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ndtape
+
+PACKAGE = Path(ndtape.__file__).parent
+
+# From the bottom.  Files of one layer may import each other; `record` has an order of its own.
+LAYERS = [
+    {"errors", "_version", "_jit", "ops", "lanes", "vmath", "trees"},
+    {"tape", "_sweeps", "rules"},
+    {"verify", "passes"},
+    {"run"},
+    {"record", "record.core"},
+    {"record.values"},
+    {"record.lifetime"},
+    {"record.operators"},
+    {"record.eager", "record.traced", "record.compiled"},
+    {"record.backward"},
+    {"transforms", "functions", "reference"},
+    {"check"},
+    {"__init__", "__main__"},
+]
+DEVELOPMENT = {"codegen", "templates"}  # read the package, are read by none of it
+# Names that a module may ask for only inside functions: a lower layer reaches up for a service.
+LATE: set[tuple[str, str]] = set()
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_name(p): p for p in sorted(PACKAGE.rglob("*.py"))}
+
+
+def layer(name):
+    if name.startswith("vmath"):  # one concept in several files
+        name = "vmath"
+    for level, names in enumerate(LAYERS):
+        if name in names:
+            return level
+    raise AssertionError(f"ndtape/{name}.py stands in no layer: say in LAYERS where it belongs")
+
+
+def imports(name):
+    """Modules of the package that a module imports, at its top or in functions; not for typing."""
+    tree = ast.parse(MODULES[name].read_text())
+    is_package = MODULES[name].name == "__init__.py"
+    here = [] if name == "__init__" else name.split(".")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not any(a.name.split(".")[0] == "ndtape" for a in node.names), "import relatively"
+        if isinstance(node, ast.ImportFrom) and node.level:
+            up = node.level - is_package
+            base = here[: len(here) - up] if up > 0 else here
+            stem = [*base, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                full = ".".join([*stem, alias.name])
+                target = full if full in MODULES else ".".join(stem) or "__init__"
+                yield target
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n not in DEVELOPMENT])
+def test_imports_point_downwards(name):
+    for target in imports(name):
+        assert target not in DEVELOPMENT, f"{name} imports {target}, which is for development"
+        if target == "__init__":  # only for __version__
+            assert name == "__main__"
+            continue
+        if (name, target) not in LATE:
+            assert layer(target) <= layer(name), f"{name} imports {target} from a layer above"
+
+
+def test_tape_knows_no_sweep_and_sweeps_know_no_tape():
+    assert not {"_sweeps", "run", "_jit"} & set(imports("tape"))
+    assert not {"tape", "run"} & set(imports("_sweeps"))
+
+
+def test_only_run_calls_sweeps():
+    for name in MODULES:
+        if name not in ("run", "codegen"):
+            assert "_sweeps" not in set(imports(name)), name
+
+
+def test_recorders_do_not_import_each_other():
+    kinds = {"record.eager", "record.traced", "record.compiled"} & set(MODULES)
+    for name in kinds:
+        assert not kinds & set(imports(name))
+
+
+def test_import_is_light():
+    """Numba is loaded with the first sweep and not with the package."""
+    import subprocess
+    import sys
+
+    code = "import sys, ndtape; print(sorted({'numba', 'scipy', 'torch', 'jax'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,272 @@
+"""Threads: each records on its own tape, leaves may be shared, long sweeps let others work."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import ndtape as nt
+from ndtape import run, tape
+from ndtape.ops import CODES
+from ndtape.record import core
+
+
+@pytest.fixture
+def eager_switching():
+    """Threads change places as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(f, count):
+    """f(0) ... f(count - 1) at once; their results, or the first exception."""
+    start = threading.Barrier(count)
+
+    def held(k):
+        start.wait()
+        return f(k)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(held, range(count)))
+
+
+def circle_map(x, steps):
+    for _ in range(steps):
+        x = x + 2.39996 + 0.5 * nt.sin(x)
+    return x
+
+
+def slope(x, steps):
+    result = 1.0
+    for _ in range(steps):
+        result *= 1.0 + 0.5 * math.cos(x)
+        x = x + 2.39996 + 0.5 * math.sin(x)
+    return result
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_threads_record_without_mixing(count, eager_switching):
+    def work(k):
+        x = nt.var(0.1 * k)
+        grads = []
+        for steps in (5, 50, 300):
+            y = circle_map(x, steps)
+            assert len(y.tape) == 4 * steps + 1
+            nt.verify(y.tape)
+            y.backward()
+            grads.append(x.grad)
+            x.grad = None
+        return grads
+
+    expected = [[slope(0.1 * k, n) for n in (5, 50, 300)] for k in range(count)]
+    for got, want in zip(in_threads(work, count), expected, strict=True):
+        assert got == pytest.approx(want, rel=1e-9)
+
+
+def test_threads_share_leaves(eager_switching):
+    w = nt.var(0.5)
+
+    def work(k):
+        y = w * float(k)
+        for _ in range(200):
+            y = y + w
+        with nt.Tape() as recorded:
+            z = w * w * float(k)
+        return y.value, recorded.gradient(y, w), recorded.gradient(z, w)
+
+    assert in_threads(work, 8) == [(0.5 * k + 100.0, k + 200.0, float(k)) for k in range(8)]
+
+
+def test_threads_share_explicit_tapes_by_taking_turns():
+    x = nt.var(2.0)
+    shared = nt.Tape()
+    lock = threading.Lock()
+
+    def work(k):
+        with lock, shared:
+            return x * float(k)
+
+    results = in_threads(work, 6)
+    assert {id(y.tape) for y in results} == {id(shared)}
+    assert len(shared) == 7
+    assert [y.value for y in results] == [2.0 * k for k in range(6)]
+
+
+def test_results_of_other_threads_can_be_used():
+    def work(k):
+        x = nt.var(float(k))
+        return x, x * x
+
+    total = 0.0
+    pairs = in_threads(work, 6)
+    for _, y in pairs:
+        total = total + y
+    total.backward()
+    assert [x.grad for x, _ in pairs] == [2.0 * k for k in range(6)]
+
+
+def test_no_grad_in_one_thread_leaves_the_others_recording(eager_switching):
+    inside, leave = threading.Event(), threading.Event()
+
+    def pauses():
+        with nt.no_grad():
+            inside.set()
+            leave.wait()
+            return (nt.var(1.0) * 2.0).needs_grad
+
+    with ThreadPoolExecutor(1) as pool:
+        paused = pool.submit(pauses)
+        inside.wait()
+        x = nt.var(0.3)
+        y = circle_map(x, 400)
+        y.backward()
+        with pytest.raises(nt.LeafWriteError):
+            x += 1.0
+        leave.set()
+        assert paused.result() is False
+    assert x.grad == pytest.approx(slope(0.3, 400), rel=1e-9)
+
+
+def test_pauses_of_many_threads_add_up(eager_switching):
+    def work(k):
+        x = nt.var(float(k))
+        for _ in range(300):
+            y = x * x
+            with nt.no_grad():
+                x -= 0.001 * y.value
+            y = y * 1.0
+            y.backward()
+        return x.needs_grad
+
+    assert all(in_threads(work, 8))
+    y = nt.var(1.0) * 2.0
+    assert y.tape.op  # fast paths are open again
+    assert y.needs_grad
+
+
+def test_transforms_in_threads(eager_switching):
+    def work(k):
+        f = nt.grad(nt.grad(lambda x: x**4 * float(k)))
+        return [f(0.5 * i) for i in range(20)]
+
+    expected = [[12.0 * k * (0.5 * i) ** 2 for i in range(20)] for k in range(6)]
+    for got, want in zip(in_threads(work, 6), expected, strict=True):
+        assert got == pytest.approx(want, rel=1e-14)
+
+
+def test_an_exception_in_a_thread_leaves_the_library_usable(eager_switching):
+    def work(k):
+        x = nt.var(float(k))
+        with nt.Tape(), nt.no_grad():
+            x * 2.0
+            raise KeyError(k)
+
+    for k in range(4):
+        with pytest.raises(KeyError), ThreadPoolExecutor(1) as pool:
+            pool.submit(work, k).result()
+    assert core.recording() and not core.transform_depth.get()
+    x = nt.var(3.0)
+    (x * x).backward()
+    assert x.grad == 6.0
+
+
+def test_copied_contexts_record_in_turn():
+    """`asyncio.to_thread` runs its function in a copy of the caller's context."""
+    x = nt.var(2.0)
+    y = x * 3.0
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as pool:
+        z = pool.submit(context.run, lambda: y * x).result()
+    z.backward()
+    assert x.grad == 12.0
+
+
+# --- the interpreter's lock ----------------------------------------------------------------------
+
+
+def long_tape(count):
+    """A chain of `count` sines."""
+    made = tape.Tape(count + 1)
+    made.append(0, made.constant(0.5))
+    columns = {name: np.zeros(count, np.uint32) for name in "abc"}
+    columns["a"] = np.arange(count, dtype=np.uint32)
+    columns["op"] = np.full(count, CODES["sin", "v"], np.uint16)
+    made.extend(columns)
+    nt.verify(made)
+    return made
+
+
+class Counter(threading.Thread):
+    """Counts, and hands the lock over at each step; gets it only from who lets go of it."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.count = 0
+        self.stop = False
+
+    def run(self):
+        while not self.stop:
+            self.count += 1
+            time.sleep(0)
+
+
+@pytest.fixture
+def no_switching():
+    """No thread is ever made to give up the lock: it must let go by itself."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)
+    yield
+    sys.setswitchinterval(before)
+
+
+def counted_during(f):
+    counter = Counter()
+    counter.start()
+    while not counter.count:
+        time.sleep(0.001)
+    before = counter.count
+    f()
+    after = counter.count
+    counter.stop = True
+    counter.join()
+    return after - before
+
+
+def test_long_sweeps_release_the_lock(no_switching):
+    work = run.Workspace(long_tape(1 << 20))
+    work.array("v"), work.array("g"), work.lay_out()
+    assert counted_during(work.forward) > 0
+    assert counted_during(lambda: list(work.sweep("reverse", 0, 1 << 20, backwards=True))) > 0
+
+
+def test_short_sweeps_keep_the_lock(no_switching):
+    """Letting go and coming back beside a busy thread costs a hundred short sweeps."""
+    work = run.Workspace(long_tape(1000))
+    work.array("v"), work.lay_out()
+    assert counted_during(work.forward) == 0
+
+
+def test_a_long_sweep_in_one_thread_while_another_computes():
+    made = long_tape(1 << 21)
+    work = run.Workspace(made)
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(work.reverse, {1 << 21: 1.0})
+        x = nt.var(0.3)
+        grads = []
+        while not sweep.done() or len(grads) < 3:
+            circle_map(x, 50).backward()
+            grads.append(x.grad)
+            x.grad = None
+    assert len(set(grads)) == 1
+    assert grads[0] == pytest.approx(slope(0.3, 50), rel=1e-10)
+    assert sweep.result()[1 << 21] == 1.0
+    assert work.value(1) == math.sin(0.5)
