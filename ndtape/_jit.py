@@ -12,6 +12,7 @@ Rejected: `numba.carray`, whose array structs tripled the compile time of a ladd
 from __future__ import annotations
 
 import operator
+import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -169,9 +170,12 @@ compile_log: dict[str, float] = {}  # name -> seconds to compile or load, in thi
 
 
 def _with_cache(build: Callable[[bool], Any]) -> Any:
-    """`build(cache=True)`, or `build(cache=False)` where no folder can be written."""
+    """`build(cache=True)`, or `build(cache=False)` where the cache cannot be used."""
     try:
         return build(True)
+    except (EOFError, pickle.UnpicklingError):  # a file cut short by a full disk or a power cut
+        notice("the compile cache is damaged; remove the folder that `python -m ndtape` names")
+        return build(False)
     except (RuntimeError, OSError) as error:
         if not isinstance(error, OSError) and "cannot cache function" not in str(error):
             raise

@@ -55,7 +55,7 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "925026e2348b"
+FINGERPRINT = "8125ea75365c"
 TABLE_HASH = "efb2b37161da"
 SLOTS = np.array([0, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
@@ -99,10 +99,152 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = x
+        elif code == 3:
+            q = b[i]
+            y = v[q]
+            v[r] = y
+        elif code == 4:
+            q = b[i]
+            y = v[q]
+            v[r] = y
+        elif code == 5:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x + y
+        elif code == 6:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = x + y
+        elif code == 7:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x - y
+        elif code == 8:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = x - y
+        elif code == 9:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = x - y
+        elif code == 10:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x * y
+        elif code == 11:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = x * y
+        elif code == 12:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x / y
+        elif code == 13:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = x / y
+        elif code == 14:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = x / y
         elif code == 15:
             p = a[i]
             x = v[p]
             v[r] = -x
+        elif code == 16:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = mz(x, y)
+        elif code == 17:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = mz(x, y)
+        elif code == 18:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = mz(x, y)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = k[s]
+            v[r] = fma(x, y, u)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = k[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = k[q]
+            u = k[s]
+            v[r] = fma(x, y, u)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = fma(x, y, u)
+        elif code == 25:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = k[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 26:
             p = a[i]
             x = v[p]
@@ -115,6 +257,60 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = 1.0 / x
+        elif code == 29:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = power(x, y)
+        elif code == 30:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = power(x, y)
+        elif code == 31:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = power(x, y)
+        elif code == 32:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = mod(x, y)
+        elif code == 33:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = mod(x, y)
+        elif code == 34:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = mod(x, y)
+        elif code == 35:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = floor_divide(x, y)
+        elif code == 36:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = floor_divide(x, y)
+        elif code == 37:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = floor_divide(x, y)
         elif code == 38:
             p = a[i]
             x = v[p]
@@ -123,6 +319,24 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = sign(x)
+        elif code == 40:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+        elif code == 41:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+        elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
         elif code == 43:
             p = a[i]
             x = v[p]
@@ -139,6 +353,184 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = rint(x)
+        elif code == 47:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = maximum(x, y)
+        elif code == 48:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = maximum(x, y)
+        elif code == 49:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = minimum(x, y)
+        elif code == 50:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = minimum(x, y)
+        elif code == 51:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = fmax(x, y)
+        elif code == 52:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = fmax(x, y)
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = fmin(x, y)
+        elif code == 54:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = fmin(x, y)
+        elif code == 55:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 56:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = k[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = k[q]
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 58:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = k[q]
+            u = k[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 59:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 60:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = k[q]
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 62:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 63:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = k[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = k[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 65:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = k[q]
+            u = k[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 66:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 67:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 68:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = k[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = copysign(x, y)
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = copysign(x, y)
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = copysign(x, y)
         elif code == 72:
             p = a[i]
             x = v[p]
@@ -203,6 +595,24 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = arctan(x)
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = arctan2(x, y)
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = arctan2(x, y)
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = arctan2(x, y)
         elif code == 91:
             p = a[i]
             x = v[p]
@@ -231,6 +641,18 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = hypot(x, y)
+        elif code == 99:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = hypot(x, y)
         elif code == 100:
             p = a[i]
             x = v[p]
@@ -251,296 +673,6 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = softplus(x)
-        elif code == 107:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x <= 0.0, 0.0, x)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.0 if x < -40.0 else 0.5 * x * erfc(-0.7071067811865476 * x)
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.0 if x < -800.0 else x * sigmoid(x)
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            v[r] = erf(x)
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            v[r] = erfc(x)
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            v[r] = gammaln(x)
-        elif code == 117:
-            p = a[i]
-            x = v[p]
-            v[r] = digamma(x)
-        elif code == 142:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x == 0.0, 1.0, 0.0)
-        elif code == 143:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x != x, 1.0, 0.0)
-        elif code == 144:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x - x == 0.0, 1.0, 0.0)
-        elif code == 145:
-            p = a[i]
-            x = v[p]
-            v[r] = 1.0 if fabs(x) > 1.7976931348623157e+308 else 0.0
-        elif code == 5:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x + y
-        elif code == 6:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = x + y
-        elif code == 7:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x - y
-        elif code == 8:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = x - y
-        elif code == 9:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = x - y
-        elif code == 10:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x * y
-        elif code == 11:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = x * y
-        elif code == 12:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x / y
-        elif code == 13:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = x / y
-        elif code == 14:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = x / y
-        elif code == 16:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = mz(x, y)
-        elif code == 17:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = mz(x, y)
-        elif code == 18:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = mz(x, y)
-        elif code == 29:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = power(x, y)
-        elif code == 30:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = power(x, y)
-        elif code == 31:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = power(x, y)
-        elif code == 32:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = mod(x, y)
-        elif code == 33:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = mod(x, y)
-        elif code == 34:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = mod(x, y)
-        elif code == 35:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = floor_divide(x, y)
-        elif code == 36:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = floor_divide(x, y)
-        elif code == 37:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = floor_divide(x, y)
-        elif code == 40:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 41:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 42:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = maximum(x, y)
-        elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = maximum(x, y)
-        elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = minimum(x, y)
-        elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = minimum(x, y)
-        elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = fmax(x, y)
-        elif code == 52:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = fmax(x, y)
-        elif code == 53:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = fmin(x, y)
-        elif code == 54:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = fmin(x, y)
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = copysign(x, y)
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = copysign(x, y)
-        elif code == 71:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = copysign(x, y)
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = arctan2(x, y)
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = arctan2(x, y)
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = arctan2(x, y)
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = hypot(x, y)
-        elif code == 99:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = hypot(x, y)
         elif code == 105:
             p = a[i]
             q = b[i]
@@ -553,6 +685,10 @@ def forward(frame, lo, hi):
             x = v[p]
             y = k[q]
             v[r] = logaddexp(x, y)
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x <= 0.0, 0.0, x)
         elif code == 108:
             p = a[i]
             q = b[i]
@@ -577,6 +713,30 @@ def forward(frame, lo, hi):
             x = v[p]
             y = k[q]
             v[r] = x if x > 0.0 else y * expm1(x)
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.0 if x < -40.0 else 0.5 * x * erfc(-0.7071067811865476 * x)
+        elif code == 113:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.0 if x < -800.0 else x * sigmoid(x)
+        elif code == 114:
+            p = a[i]
+            x = v[p]
+            v[r] = erf(x)
+        elif code == 115:
+            p = a[i]
+            x = v[p]
+            v[r] = erfc(x)
+        elif code == 116:
+            p = a[i]
+            x = v[p]
+            v[r] = gammaln(x)
+        elif code == 117:
+            p = a[i]
+            x = v[p]
+            v[r] = digamma(x)
         elif code == 118:
             p = a[i]
             q = b[i]
@@ -721,182 +881,22 @@ def forward(frame, lo, hi):
             x = v[p]
             y = k[q]
             v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
-        elif code == 3:
-            q = b[i]
-            y = v[q]
-            v[r] = y
-        elif code == 4:
-            q = b[i]
-            y = v[q]
-            v[r] = y
-        elif code == 19:
+        elif code == 142:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 20:
+            v[r] = select(x == 0.0, 1.0, 0.0)
+        elif code == 143:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = k[s]
-            v[r] = fma(x, y, u)
-        elif code == 21:
+            v[r] = select(x != x, 1.0, 0.0)
+        elif code == 144:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = k[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 22:
+            v[r] = select(x - x == 0.0, 1.0, 0.0)
+        elif code == 145:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = k[q]
-            u = k[s]
-            v[r] = fma(x, y, u)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = k[s]
-            v[r] = fma(x, y, u)
-        elif code == 25:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = k[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 56:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = k[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 57:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = k[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 58:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = k[q]
-            u = k[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 60:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = k[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 61:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = k[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = k[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = k[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 65:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = k[q]
-            u = k[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 67:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = k[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 68:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = k[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
+            v[r] = 1.0 if fabs(x) > 1.7976931348623157e+308 else 0.0
         else:
             return i + ONE
     return 0
@@ -942,6 +942,100 @@ def reverse(frame, lo, hi):
                 g[p] += d
         elif code == 2:
             pass
+        elif code == 3:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            u = v[s]
+            g[p] += w * u
+            g[q] += w
+        elif code == 4:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            u = k[s]
+            g[p] += w * u
+            g[q] += w
+        elif code == 5:
+            p = a[i]
+            q = b[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w
+        elif code == 6:
+            p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 7:
+            p = a[i]
+            q = b[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += -w
+        elif code == 8:
+            p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 9:
+            q = b[i]
+            g[q] += -w
+        elif code == 10:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * y
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w * x
+        elif code == 11:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            d = w * y
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 12:
+            p = a[i]
+            q = b[i]
+            y = v[q]
+            z = v[this]
+            d = w * (1.0 / y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w * (-z / y)
+        elif code == 13:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            d = w * (1.0 / y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 14:
+            q = b[i]
+            y = v[q]
+            z = v[this]
+            g[q] += w * (-z / y)
         elif code == 15:
             p = a[i]
             d = -w
@@ -949,6 +1043,74 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 16:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * y
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w * x
+        elif code == 17:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            d = w * y
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 18:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += w * x
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            g[p] += w * y
+            g[q] += w * x
+            g[s] += w
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            g[p] += w * y
+            g[q] += w * x
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = k[q]
+            g[p] += w * y
+            g[s] += w
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            g[p] += w * y
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            g[q] += w * x
+            g[s] += w
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += w * x
+        elif code == 25:
+            s = c[i]
+            g[s] += w
         elif code == 26:
             p = a[i]
             x = v[p]
@@ -973,6 +1135,65 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 29:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = 0.0 if y == 0.0 else w * (y * power(x, y - 1.0))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
+        elif code == 30:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            d = 0.0 if y == 0.0 else w * (y * power(x, y - 1.0))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 31:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            z = v[this]
+            g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
+        elif code == 32:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w * -floor_divide(x, y)
+        elif code == 33:
+            p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 34:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            g[q] += w * -floor_divide(x, y)
+        elif code == 35:
+            pass
+        elif code == 36:
+            pass
+        elif code == 37:
+            pass
         elif code == 38:
             p = a[i]
             x = v[p]
@@ -983,6 +1204,18 @@ def reverse(frame, lo, hi):
                 g[p] += d
         elif code == 39:
             pass
+        elif code == 40:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x == 0.0, w, 0.0)
+        elif code == 41:
+            pass
+        elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += select(x == 0.0, w, 0.0)
         elif code == 43:
             pass
         elif code == 44:
@@ -990,6 +1223,216 @@ def reverse(frame, lo, hi):
         elif code == 45:
             pass
         elif code == 46:
+            pass
+        elif code == 47:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 48:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 49:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 50:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 51:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 52:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 54:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 55:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 56:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = k[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+        elif code == 57:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 58:
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+        elif code == 59:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 60:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            z = v[this]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+        elif code == 61:
+            p = a[i]
+            s = c[i]
+            x = k[p]
+            u = v[s]
+            z = v[this]
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 62:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 63:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 64:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 65:
+            pass
+        elif code == 66:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 67:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 68:
+            p = a[i]
+            s = c[i]
+            x = k[p]
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * (sign(x) * copysign(1.0, y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            d = w * (sign(x) * copysign(1.0, y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 71:
             pass
         elif code == 72:
             p = a[i]
@@ -1120,6 +1563,36 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            f0 = hypot(x, y)
+            d = w * (y / f0 / f0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w * (-x / f0 / f0)
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            f0 = hypot(x, y)
+            d = w * (y / f0 / f0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            f0 = hypot(x, y)
+            g[q] += w * (-x / f0 / f0)
         elif code == 91:
             p = a[i]
             x = v[p]
@@ -1176,6 +1649,27 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(z == 0.0, 0.0, w * (x / z))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(z == 0.0, 0.0, w * (y / z))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            d = select(z == 0.0, 0.0, w * (x / z))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 100:
             p = a[i]
             d = w * 0.017453292519943295
@@ -1215,10 +1709,73 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 105:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * 0.5 if x == y else w * sigmoid(x - y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w * 0.5 if x == y else w * sigmoid(y - x)
+        elif code == 106:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            d = w * 0.5 if x == y else w * sigmoid(x - y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 107:
             p = a[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 108:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = select(x > 0.0, w, w * y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x > 0.0, 0.0, w * x)
+        elif code == 109:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            d = select(x > 0.0, w, w * y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 110:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w if x > 0.0 else w * (y * exp(x))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += 0.0 if x > 0.0 else w * expm1(x)
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            d = w if x > 0.0 else w * (y * exp(x))
             if p == r:
                 carry += d
             else:
@@ -1268,418 +1825,6 @@ def reverse(frame, lo, hi):
             p = a[i]
             x = v[p]
             d = w * polygamma(1.0, x)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 142:
-            pass
-        elif code == 143:
-            pass
-        elif code == 144:
-            pass
-        elif code == 145:
-            pass
-        elif code == 5:
-            p = a[i]
-            q = b[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w
-        elif code == 6:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 7:
-            p = a[i]
-            q = b[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += -w
-        elif code == 8:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 9:
-            q = b[i]
-            g[q] += -w
-        elif code == 10:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * y
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w * x
-        elif code == 11:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            d = w * y
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 12:
-            p = a[i]
-            q = b[i]
-            y = v[q]
-            z = v[this]
-            d = w * (1.0 / y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w * (-z / y)
-        elif code == 13:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            d = w * (1.0 / y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 14:
-            q = b[i]
-            y = v[q]
-            z = v[this]
-            g[q] += w * (-z / y)
-        elif code == 16:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * y
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w * x
-        elif code == 17:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            d = w * y
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 18:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            g[q] += w * x
-        elif code == 29:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = 0.0 if y == 0.0 else w * (y * power(x, y - 1.0))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
-        elif code == 30:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            d = 0.0 if y == 0.0 else w * (y * power(x, y - 1.0))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 31:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            z = v[this]
-            g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
-        elif code == 32:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w * -floor_divide(x, y)
-        elif code == 33:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 34:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            g[q] += w * -floor_divide(x, y)
-        elif code == 35:
-            pass
-        elif code == 36:
-            pass
-        elif code == 37:
-            pass
-        elif code == 40:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x == 0.0, w, 0.0)
-        elif code == 41:
-            pass
-        elif code == 42:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            g[q] += select(x == 0.0, w, 0.0)
-        elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 52:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 53:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 54:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * (sign(x) * copysign(1.0, y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            d = w * (sign(x) * copysign(1.0, y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 71:
-            pass
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            f0 = hypot(x, y)
-            d = w * (y / f0 / f0)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w * (-x / f0 / f0)
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            f0 = hypot(x, y)
-            d = w * (y / f0 / f0)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            f0 = hypot(x, y)
-            g[q] += w * (-x / f0 / f0)
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(z == 0.0, 0.0, w * (x / z))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(z == 0.0, 0.0, w * (y / z))
-        elif code == 99:
-            p = a[i]
-            x = v[p]
-            z = v[this]
-            d = select(z == 0.0, 0.0, w * (x / z))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 105:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * 0.5 if x == y else w * sigmoid(x - y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w * 0.5 if x == y else w * sigmoid(y - x)
-        elif code == 106:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            d = w * 0.5 if x == y else w * sigmoid(x - y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 108:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = select(x > 0.0, w, w * y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x > 0.0, 0.0, w * x)
-        elif code == 109:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            d = select(x > 0.0, w, w * y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 110:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w if x > 0.0 else w * (y * exp(x))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += 0.0 if x > 0.0 else w * expm1(x)
-        elif code == 111:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            d = w if x > 0.0 else w * (y * exp(x))
             if p == r:
                 carry += d
             else:
@@ -1756,159 +1901,14 @@ def reverse(frame, lo, hi):
             pass
         elif code == 141:
             pass
-        elif code == 3:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = v[s]
-            g[p] += w * u
-            g[q] += w
-        elif code == 4:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = k[s]
-            g[p] += w * u
-            g[q] += w
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            g[p] += w * y
-            g[q] += w * x
-            g[s] += w
-        elif code == 20:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            g[p] += w * y
-            g[q] += w * x
-        elif code == 21:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            y = k[q]
-            g[p] += w * y
-            g[s] += w
-        elif code == 22:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            g[p] += w * y
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            g[q] += w * x
-            g[s] += w
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            g[q] += w * x
-        elif code == 25:
-            s = c[i]
-            g[s] += w
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 56:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = k[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 57:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 58:
-            p = a[i]
-            x = v[p]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 60:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = k[s]
-            z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 61:
-            p = a[i]
-            s = c[i]
-            x = k[p]
-            u = v[s]
-            z = v[this]
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-        elif code == 64:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 65:
+        elif code == 142:
             pass
-        elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 67:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            g[q] += select(x != 0.0, w, 0.0)
-        elif code == 68:
-            p = a[i]
-            s = c[i]
-            x = k[p]
-            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 143:
+            pass
+        elif code == 144:
+            pass
+        elif code == 145:
+            pass
         else:
             return i + ONE
     return 0
@@ -1937,224 +1937,22 @@ def tangent(frame, lo, hi):
             t[r] = xt
         elif code == 2:
             t[r] = 0.0
-        elif code == 15:
+        elif code == 3:
             p = a[i]
+            q = b[i]
+            s = c[i]
+            u = v[s]
             xt = t[p]
-            t[r] = -xt
-        elif code == 26:
+            yt = t[q]
+            t[r] = mz(xt, u) + yt
+        elif code == 4:
             p = a[i]
-            x = v[p]
+            q = b[i]
+            s = c[i]
+            u = k[s]
             xt = t[p]
-            t[r] = mz(xt, 2.0 * x)
-        elif code == 27:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 3.0 * x * x)
-        elif code == 28:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, -z * z)
-        elif code == 38:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sign(x))
-        elif code == 39:
-            t[r] = 0.0
-        elif code == 43:
-            t[r] = 0.0
-        elif code == 44:
-            t[r] = 0.0
-        elif code == 45:
-            t[r] = 0.0
-        elif code == 46:
-            t[r] = 0.0
-        elif code == 72:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = select(z == x, xt, 0.0)
-        elif code == 73:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 0.5 / z)
-        elif code == 74:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (3.0 * z * z))
-        elif code == 75:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, z)
-        elif code == 76:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 0.6931471805599453 * z)
-        elif code == 77:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, exp(x))
-        elif code == 78:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / x)
-        elif code == 79:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.4426950408889634 / x)
-        elif code == 80:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 0.4342944819032518 / x)
-        elif code == 81:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x))
-        elif code == 82:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cos(x))
-        elif code == 83:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, -sin(x))
-        elif code == 84:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 + z * z)
-        elif code == 85:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
-        elif code == 86:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
-        elif code == 87:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x * x))
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cosh(x))
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sinh(x))
-        elif code == 93:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
-        elif code == 96:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
-        elif code == 97:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
-        elif code == 100:
-            p = a[i]
-            xt = t[p]
-            t[r] = xt * 0.017453292519943295
-        elif code == 101:
-            p = a[i]
-            xt = t[p]
-            t[r] = xt * 57.29577951308232
-        elif code == 102:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, z * sigmoid(-x))
-        elif code == 103:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
-        elif code == 104:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sigmoid(x))
-        elif code == 107:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = select(x > 0.0, xt, 0.0)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = 0.0 if x < -40.0 else mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * exp(-0.5 * x * x)))
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = 0.0 if x < -800.0 else xt if x > 800.0 else mz(xt, sigmoid(x) + z * sigmoid(-x))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, digamma(x))
-        elif code == 117:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, polygamma(1.0, x))
-        elif code == 142:
-            t[r] = 0.0
-        elif code == 143:
-            t[r] = 0.0
-        elif code == 144:
-            t[r] = 0.0
-        elif code == 145:
-            t[r] = 0.0
+            yt = t[q]
+            t[r] = mz(xt, u) + yt
         elif code == 5:
             p = a[i]
             q = b[i]
@@ -2213,6 +2011,10 @@ def tangent(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = mz(yt, -z / y)
+        elif code == 15:
+            p = a[i]
+            xt = t[p]
+            t[r] = -xt
         elif code == 16:
             p = a[i]
             q = b[i]
@@ -2233,6 +2035,71 @@ def tangent(frame, lo, hi):
             x = k[p]
             yt = t[q]
             t[r] = mz(yt, x)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = mz(xt, y) + mz(yt, x) + ut
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, y) + mz(yt, x)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = k[q]
+            xt = t[p]
+            ut = t[s]
+            t[r] = mz(xt, y) + ut
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            xt = t[p]
+            t[r] = mz(xt, y)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = mz(yt, x) + ut
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            yt = t[q]
+            t[r] = mz(yt, x)
+        elif code == 25:
+            s = c[i]
+            ut = t[s]
+            t[r] = ut
+        elif code == 26:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 2.0 * x)
+        elif code == 27:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 3.0 * x * x)
+        elif code == 28:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, -z * z)
         elif code == 29:
             p = a[i]
             q = b[i]
@@ -2282,6 +2149,13 @@ def tangent(frame, lo, hi):
             t[r] = 0.0
         elif code == 37:
             t[r] = 0.0
+        elif code == 38:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sign(x))
+        elif code == 39:
+            t[r] = 0.0
         elif code == 40:
             p = a[i]
             q = b[i]
@@ -2296,6 +2170,14 @@ def tangent(frame, lo, hi):
             x = k[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
+        elif code == 43:
+            t[r] = 0.0
+        elif code == 44:
+            t[r] = 0.0
+        elif code == 45:
+            t[r] = 0.0
+        elif code == 46:
+            t[r] = 0.0
         elif code == 47:
             p = a[i]
             q = b[i]
@@ -2364,241 +2246,6 @@ def tangent(frame, lo, hi):
             z = v[r]
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            t[r] = 0.0
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = hypot(x, y)
-            t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            f0 = hypot(x, y)
-            t[r] = mz(xt, y / f0 / f0)
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            yt = t[q]
-            f0 = hypot(x, y)
-            t[r] = mz(yt, -x / f0 / f0)
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = (0.0 if z == 0.0 else mz(xt, x / z)) + (0.0 if z == 0.0 else mz(yt, y / z))
-        elif code == 99:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = 0.0 if z == 0.0 else mz(xt, x / z)
-        elif code == 105:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = (xt * 0.5 if x == y else mz(xt, sigmoid(x - y))) + (yt * 0.5 if x == y else mz(yt, sigmoid(y - x)))
-        elif code == 106:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            t[r] = xt * 0.5 if x == y else mz(xt, sigmoid(x - y))
-        elif code == 108:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = (xt if x > 0.0 else mz(xt, y)) + (0.0 if x > 0.0 else mz(yt, x))
-        elif code == 109:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            t[r] = xt if x > 0.0 else mz(xt, y)
-        elif code == 110:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = (xt if x > 0.0 else mz(xt, y * exp(x))) + (0.0 if x > 0.0 else mz(yt, expm1(x)))
-        elif code == 111:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            t[r] = xt if x > 0.0 else mz(xt, y * exp(x))
-        elif code == 118:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            yt = t[q]
-            t[r] = mz(yt, polygamma(x + 1.0, y))
-        elif code == 119:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, log(y)) + (0.0 if x == 0.0 else mz(yt, x / y))
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            xt = t[p]
-            t[r] = mz(xt, log(y))
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            yt = t[q]
-            t[r] = 0.0 if x == 0.0 else mz(yt, x / y)
-        elif code == 122:
-            t[r] = 0.0
-        elif code == 123:
-            t[r] = 0.0
-        elif code == 124:
-            t[r] = 0.0
-        elif code == 125:
-            t[r] = 0.0
-        elif code == 126:
-            t[r] = 0.0
-        elif code == 127:
-            t[r] = 0.0
-        elif code == 128:
-            t[r] = 0.0
-        elif code == 129:
-            t[r] = 0.0
-        elif code == 130:
-            t[r] = 0.0
-        elif code == 131:
-            t[r] = 0.0
-        elif code == 132:
-            t[r] = 0.0
-        elif code == 133:
-            t[r] = 0.0
-        elif code == 134:
-            t[r] = 0.0
-        elif code == 135:
-            t[r] = 0.0
-        elif code == 136:
-            t[r] = 0.0
-        elif code == 137:
-            t[r] = 0.0
-        elif code == 138:
-            t[r] = 0.0
-        elif code == 139:
-            t[r] = 0.0
-        elif code == 140:
-            t[r] = 0.0
-        elif code == 141:
-            t[r] = 0.0
-        elif code == 3:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = v[s]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, u) + yt
-        elif code == 4:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = k[s]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, u) + yt
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = mz(xt, y) + mz(yt, x) + ut
-        elif code == 20:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, y) + mz(yt, x)
-        elif code == 21:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            y = k[q]
-            xt = t[p]
-            ut = t[s]
-            t[r] = mz(xt, y) + ut
-        elif code == 22:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            xt = t[p]
-            t[r] = mz(xt, y)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = mz(yt, x) + ut
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            yt = t[q]
-            t[r] = mz(yt, x)
-        elif code == 25:
-            s = c[i]
-            ut = t[s]
-            t[r] = ut
         elif code == 55:
             p = a[i]
             q = b[i]
@@ -2708,6 +2355,359 @@ def tangent(frame, lo, hi):
             x = k[p]
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            t[r] = mz(xt, sign(x) * copysign(1.0, y))
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            t[r] = mz(xt, sign(x) * copysign(1.0, y))
+        elif code == 71:
+            t[r] = 0.0
+        elif code == 72:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(z == x, xt, 0.0)
+        elif code == 73:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 0.5 / z)
+        elif code == 74:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (3.0 * z * z))
+        elif code == 75:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, z)
+        elif code == 76:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 0.6931471805599453 * z)
+        elif code == 77:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, exp(x))
+        elif code == 78:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / x)
+        elif code == 79:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.4426950408889634 / x)
+        elif code == 80:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 0.4342944819032518 / x)
+        elif code == 81:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x))
+        elif code == 82:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, cos(x))
+        elif code == 83:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -sin(x))
+        elif code == 84:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 + z * z)
+        elif code == 85:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 86:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 87:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = hypot(x, y)
+            t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            f0 = hypot(x, y)
+            t[r] = mz(xt, y / f0 / f0)
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            f0 = hypot(x, y)
+            t[r] = mz(yt, -x / f0 / f0)
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, cosh(x))
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sinh(x))
+        elif code == 93:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
+        elif code == 94:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
+        elif code == 95:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+        elif code == 96:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 97:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = (0.0 if z == 0.0 else mz(xt, x / z)) + (0.0 if z == 0.0 else mz(yt, y / z))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = 0.0 if z == 0.0 else mz(xt, x / z)
+        elif code == 100:
+            p = a[i]
+            xt = t[p]
+            t[r] = xt * 0.017453292519943295
+        elif code == 101:
+            p = a[i]
+            xt = t[p]
+            t[r] = xt * 57.29577951308232
+        elif code == 102:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, z * sigmoid(-x))
+        elif code == 103:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
+        elif code == 104:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sigmoid(x))
+        elif code == 105:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = (xt * 0.5 if x == y else mz(xt, sigmoid(x - y))) + (yt * 0.5 if x == y else mz(yt, sigmoid(y - x)))
+        elif code == 106:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            t[r] = xt * 0.5 if x == y else mz(xt, sigmoid(x - y))
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = select(x > 0.0, xt, 0.0)
+        elif code == 108:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = (xt if x > 0.0 else mz(xt, y)) + (0.0 if x > 0.0 else mz(yt, x))
+        elif code == 109:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            t[r] = xt if x > 0.0 else mz(xt, y)
+        elif code == 110:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = (xt if x > 0.0 else mz(xt, y * exp(x))) + (0.0 if x > 0.0 else mz(yt, expm1(x)))
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            t[r] = xt if x > 0.0 else mz(xt, y * exp(x))
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = 0.0 if x < -40.0 else mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * exp(-0.5 * x * x)))
+        elif code == 113:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = 0.0 if x < -800.0 else xt if x > 800.0 else mz(xt, sigmoid(x) + z * sigmoid(-x))
+        elif code == 114:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
+        elif code == 115:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
+        elif code == 116:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, digamma(x))
+        elif code == 117:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, polygamma(1.0, x))
+        elif code == 118:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            t[r] = mz(yt, polygamma(x + 1.0, y))
+        elif code == 119:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, log(y)) + (0.0 if x == 0.0 else mz(yt, x / y))
+        elif code == 120:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            xt = t[p]
+            t[r] = mz(xt, log(y))
+        elif code == 121:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            t[r] = 0.0 if x == 0.0 else mz(yt, x / y)
+        elif code == 122:
+            t[r] = 0.0
+        elif code == 123:
+            t[r] = 0.0
+        elif code == 124:
+            t[r] = 0.0
+        elif code == 125:
+            t[r] = 0.0
+        elif code == 126:
+            t[r] = 0.0
+        elif code == 127:
+            t[r] = 0.0
+        elif code == 128:
+            t[r] = 0.0
+        elif code == 129:
+            t[r] = 0.0
+        elif code == 130:
+            t[r] = 0.0
+        elif code == 131:
+            t[r] = 0.0
+        elif code == 132:
+            t[r] = 0.0
+        elif code == 133:
+            t[r] = 0.0
+        elif code == 134:
+            t[r] = 0.0
+        elif code == 135:
+            t[r] = 0.0
+        elif code == 136:
+            t[r] = 0.0
+        elif code == 137:
+            t[r] = 0.0
+        elif code == 138:
+            t[r] = 0.0
+        elif code == 139:
+            t[r] = 0.0
+        elif code == 140:
+            t[r] = 0.0
+        elif code == 141:
+            t[r] = 0.0
+        elif code == 142:
+            t[r] = 0.0
+        elif code == 143:
+            t[r] = 0.0
+        elif code == 144:
+            t[r] = 0.0
+        elif code == 145:
+            t[r] = 0.0
         else:
             return i + ONE
     return 0
@@ -2744,280 +2744,25 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += wt
         elif code == 2:
             pass
-        elif code == 15:
+        elif code == 3:
             p = a[i]
-            g[p] += -w
-            h[p] += -wt
-        elif code == 26:
+            q = b[i]
+            s = c[i]
+            u = v[s]
+            ut = t[s]
+            g[p] += mz(w, u)
+            h[p] += mz(wt, u) + mz(w, ut)
+            g[q] += w
+            h[q] += wt
+        elif code == 4:
             p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 2.0 * x)
-            h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
-        elif code == 27:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 3.0 * x * x)
-            h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
-        elif code == 28:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, -z * z)
-            h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
-        elif code == 38:
-            p = a[i]
-            x = v[p]
-            g[p] += mz(w, sign(x))
-            h[p] += mz(wt, sign(x))
-        elif code == 39:
-            pass
-        elif code == 43:
-            pass
-        elif code == 44:
-            pass
-        elif code == 45:
-            pass
-        elif code == 46:
-            pass
-        elif code == 72:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            g[p] += select(z == x, w, 0.0)
-            h[p] += select(z == x, wt, 0.0)
-        elif code == 73:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 0.5 / z)
-            h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
-        elif code == 74:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 1.0 / (3.0 * z * z))
-            h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
-        elif code == 75:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, z)
-            h[p] += mz(wt, z) + mz(w, zt)
-        elif code == 76:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 0.6931471805599453 * z)
-            h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
-        elif code == 77:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = exp(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
-        elif code == 78:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / x)
-            h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
-        elif code == 79:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.4426950408889634 / x)
-            h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
-        elif code == 80:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 0.4342944819032518 / x)
-            h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
-        elif code == 81:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / (1.0 + x))
-            h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
-        elif code == 82:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = cos(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
-        elif code == 83:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sin(x)
-            g[p] += mz(w, -f0)
-            h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
-        elif code == 84:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 1.0 + z * z)
-            h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
-        elif code == 85:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sqrt((1.0 - x) * (1.0 + x))
-            g[p] += mz(w, 1.0 / f0)
-            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
-        elif code == 86:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sqrt((1.0 - x) * (1.0 + x))
-            g[p] += mz(w, -1.0 / f0)
-            h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
-        elif code == 87:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / (1.0 + x * x))
-            h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = cosh(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sinh(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
-        elif code == 93:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, (1.0 - z) * (1.0 + z))
-            h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = hypot(x, 1.0)
-            g[p] += mz(w, 1.0 / f0)
-            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(1.0 / f0) / f0))
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sqrt(x - 1.0)
-            f1 = sqrt(x + 1.0)
-            g[p] += mz(w, 1.0 / (f0 * f1))
-            h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
-        elif code == 96:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
-            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 97:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
-            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 100:
-            p = a[i]
-            g[p] += w * 0.017453292519943295
-            h[p] += wt * 0.017453292519943295
-        elif code == 101:
-            p = a[i]
-            g[p] += w * 57.29577951308232
-            h[p] += wt * 57.29577951308232
-        elif code == 102:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            zt = t[r]
-            f0 = sigmoid(-x)
-            g[p] += mz(w, z * f0)
-            h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
-        elif code == 103:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / (x * (1.0 - x)))
-            h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
-        elif code == 104:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sigmoid(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
-        elif code == 107:
-            p = a[i]
-            x = v[p]
-            g[p] += select(x > 0.0, w, 0.0)
-            h[p] += select(x > 0.0, wt, 0.0)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = erfc(-0.7071067811865476 * x)
-            f1 = exp(-0.5 * x * x)
-            g[p] += 0.0 if x < -40.0 else mz(w, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))
-            h[p] += (0.0 if x < -40.0 else mz(wt, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))) + (0.0 if x < -40.0 else mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + (0.0 if fabs(x) > 40.0 else mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            zt = t[r]
-            f0 = sigmoid(-x)
-            f1 = sigmoid(x)
-            g[p] += 0.0 if x < -800.0 else w if x > 800.0 else mz(w, f1 + z * f0)
-            h[p] += (0.0 if x < -800.0 else wt if x > 800.0 else mz(wt, f1 + z * f0)) + (0.0 if x < -800.0 else 0.0 if x > 800.0 else mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z))))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = exp(-x * x)
-            g[p] += mz(w, 1.1283791670955126 * f0)
-            h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = exp(-x * x)
-            g[p] += mz(w, -1.1283791670955126 * f0)
-            h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = digamma(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
-        elif code == 117:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = polygamma(1.0, x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
-        elif code == 142:
-            pass
-        elif code == 143:
-            pass
-        elif code == 144:
-            pass
-        elif code == 145:
-            pass
+            q = b[i]
+            s = c[i]
+            u = k[s]
+            g[p] += mz(w, u)
+            h[p] += mz(wt, u)
+            g[q] += w
+            h[q] += wt
         elif code == 5:
             p = a[i]
             q = b[i]
@@ -3086,6 +2831,10 @@ def forward_over_reverse(frame, lo, hi):
             zt = t[r]
             g[q] += mz(w, -z / y)
             h[q] += mz(wt, -z / y) + mz(w, mz(-zt, 1.0 / y) + mz(yt, -(-z / y) / y))
+        elif code == 15:
+            p = a[i]
+            g[p] += -w
+            h[p] += -wt
         elif code == 16:
             p = a[i]
             q = b[i]
@@ -3109,6 +2858,83 @@ def forward_over_reverse(frame, lo, hi):
             x = k[p]
             g[q] += mz(w, x)
             h[q] += mz(wt, x)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x) + mz(w, xt)
+            g[s] += w
+            h[s] += wt
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x) + mz(w, xt)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = k[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+            g[s] += w
+            h[s] += wt
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+            g[s] += w
+            h[s] += wt
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+        elif code == 25:
+            s = c[i]
+            g[s] += w
+            h[s] += wt
+        elif code == 26:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 2.0 * x)
+            h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
+        elif code == 27:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 3.0 * x * x)
+            h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
+        elif code == 28:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, -z * z)
+            h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
         elif code == 29:
             p = a[i]
             q = b[i]
@@ -3171,6 +2997,13 @@ def forward_over_reverse(frame, lo, hi):
             pass
         elif code == 37:
             pass
+        elif code == 38:
+            p = a[i]
+            x = v[p]
+            g[p] += mz(w, sign(x))
+            h[p] += mz(wt, sign(x))
+        elif code == 39:
+            pass
         elif code == 40:
             p = a[i]
             q = b[i]
@@ -3185,6 +3018,14 @@ def forward_over_reverse(frame, lo, hi):
             x = k[p]
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
+        elif code == 43:
+            pass
+        elif code == 44:
+            pass
+        elif code == 45:
+            pass
+        elif code == 46:
+            pass
         elif code == 47:
             p = a[i]
             q = b[i]
@@ -3257,289 +3098,6 @@ def forward_over_reverse(frame, lo, hi):
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            g[p] += mz(w, sign(x) * copysign(1.0, y))
-            h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            g[p] += mz(w, sign(x) * copysign(1.0, y))
-            h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            pass
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = hypot(x, y)
-            g[p] += mz(w, y / f0 / f0)
-            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0 / f0) / f0))
-            g[q] += mz(w, -x / f0 / f0)
-            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            f0 = hypot(x, y)
-            g[p] += mz(w, y / f0 / f0)
-            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0 / f0) / f0))
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            yt = t[q]
-            f0 = hypot(x, y)
-            g[q] += mz(w, -x / f0 / f0)
-            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0 / f0) / f0))
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            zt = t[r]
-            g[p] += 0.0 if z == 0.0 else mz(w, x / z)
-            h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-            g[q] += 0.0 if z == 0.0 else mz(w, y / z)
-            h[q] += (0.0 if z == 0.0 else mz(wt, y / z)) + (0.0 if z == 0.0 else mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
-        elif code == 99:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            zt = t[r]
-            g[p] += 0.0 if z == 0.0 else mz(w, x / z)
-            h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-        elif code == 105:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = sigmoid(x - y)
-            g[p] += w * 0.5 if x == y else mz(w, f0)
-            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt + -yt, f0 * sigmoid(-(x - y)))))
-            f1 = sigmoid(y - x)
-            g[q] += w * 0.5 if x == y else mz(w, f1)
-            h[q] += (wt * 0.5 if x == y else mz(wt, f1)) + (0.0 if x == y else mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
-        elif code == 106:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            f0 = sigmoid(x - y)
-            g[p] += w * 0.5 if x == y else mz(w, f0)
-            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
-        elif code == 108:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += w if x > 0.0 else mz(w, y)
-            h[p] += (wt if x > 0.0 else mz(wt, y)) + (0.0 if x > 0.0 else mz(w, yt))
-            g[q] += 0.0 if x > 0.0 else mz(w, x)
-            h[q] += (0.0 if x > 0.0 else mz(wt, x)) + (0.0 if x > 0.0 else mz(w, xt))
-        elif code == 109:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            g[p] += w if x > 0.0 else mz(w, y)
-            h[p] += wt if x > 0.0 else mz(wt, y)
-        elif code == 110:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f1 = exp(x)
-            g[p] += w if x > 0.0 else mz(w, y * f1)
-            h[p] += (wt if x > 0.0 else mz(wt, y * f1)) + (0.0 if x > 0.0 else mz(w, mz(yt, f1) + mz(mz(xt, f1), y)))
-            f0 = expm1(x)
-            g[q] += 0.0 if x > 0.0 else mz(w, f0)
-            h[q] += (0.0 if x > 0.0 else mz(wt, f0)) + (0.0 if x > 0.0 else mz(w, mz(xt, f1)))
-        elif code == 111:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            xt = t[p]
-            f0 = exp(x)
-            g[p] += w if x > 0.0 else mz(w, y * f0)
-            h[p] += (wt if x > 0.0 else mz(wt, y * f0)) + (0.0 if x > 0.0 else mz(w, mz(mz(xt, f0), y)))
-        elif code == 118:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            yt = t[q]
-            f0 = polygamma(x + 1.0, y)
-            g[q] += mz(w, f0)
-            h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
-        elif code == 119:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = log(y)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
-            g[q] += 0.0 if x == 0.0 else mz(w, x / y)
-            h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            f0 = log(y)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0)
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            yt = t[q]
-            g[q] += 0.0 if x == 0.0 else mz(w, x / y)
-            h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(yt, -(x / y) / y)))
-        elif code == 122:
-            pass
-        elif code == 123:
-            pass
-        elif code == 124:
-            pass
-        elif code == 125:
-            pass
-        elif code == 126:
-            pass
-        elif code == 127:
-            pass
-        elif code == 128:
-            pass
-        elif code == 129:
-            pass
-        elif code == 130:
-            pass
-        elif code == 131:
-            pass
-        elif code == 132:
-            pass
-        elif code == 133:
-            pass
-        elif code == 134:
-            pass
-        elif code == 135:
-            pass
-        elif code == 136:
-            pass
-        elif code == 137:
-            pass
-        elif code == 138:
-            pass
-        elif code == 139:
-            pass
-        elif code == 140:
-            pass
-        elif code == 141:
-            pass
-        elif code == 3:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = v[s]
-            ut = t[s]
-            g[p] += mz(w, u)
-            h[p] += mz(wt, u) + mz(w, ut)
-            g[q] += w
-            h[q] += wt
-        elif code == 4:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = k[s]
-            g[p] += mz(w, u)
-            h[p] += mz(wt, u)
-            g[q] += w
-            h[q] += wt
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
-            g[s] += w
-            h[s] += wt
-        elif code == 20:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
-        elif code == 21:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            y = k[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y)
-            g[s] += w
-            h[s] += wt
-        elif code == 22:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x)
-            g[s] += w
-            h[s] += wt
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x)
-        elif code == 25:
-            s = c[i]
-            g[s] += w
-            h[s] += wt
         elif code == 55:
             p = a[i]
             q = b[i]
@@ -3656,6 +3214,448 @@ def forward_over_reverse(frame, lo, hi):
             x = k[p]
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            g[p] += mz(w, sign(x) * copysign(1.0, y))
+            h[p] += mz(wt, sign(x) * copysign(1.0, y))
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            g[p] += mz(w, sign(x) * copysign(1.0, y))
+            h[p] += mz(wt, sign(x) * copysign(1.0, y))
+        elif code == 71:
+            pass
+        elif code == 72:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            g[p] += select(z == x, w, 0.0)
+            h[p] += select(z == x, wt, 0.0)
+        elif code == 73:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 0.5 / z)
+            h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
+        elif code == 74:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 1.0 / (3.0 * z * z))
+            h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
+        elif code == 75:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, z)
+            h[p] += mz(wt, z) + mz(w, zt)
+        elif code == 76:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 0.6931471805599453 * z)
+            h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
+        elif code == 77:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
+        elif code == 78:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / x)
+            h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
+        elif code == 79:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.4426950408889634 / x)
+            h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
+        elif code == 80:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 0.4342944819032518 / x)
+            h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
+        elif code == 81:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / (1.0 + x))
+            h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
+        elif code == 82:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = cos(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
+        elif code == 83:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sin(x)
+            g[p] += mz(w, -f0)
+            h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
+        elif code == 84:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 1.0 + z * z)
+            h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
+        elif code == 85:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sqrt((1.0 - x) * (1.0 + x))
+            g[p] += mz(w, 1.0 / f0)
+            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
+        elif code == 86:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sqrt((1.0 - x) * (1.0 + x))
+            g[p] += mz(w, -1.0 / f0)
+            h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
+        elif code == 87:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / (1.0 + x * x))
+            h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = hypot(x, y)
+            g[p] += mz(w, y / f0 / f0)
+            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0 / f0) / f0))
+            g[q] += mz(w, -x / f0 / f0)
+            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0 / f0) / f0))
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            f0 = hypot(x, y)
+            g[p] += mz(w, y / f0 / f0)
+            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0 / f0) / f0))
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            f0 = hypot(x, y)
+            g[q] += mz(w, -x / f0 / f0)
+            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0 / f0) / f0))
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = cosh(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sinh(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
+        elif code == 93:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, (1.0 - z) * (1.0 + z))
+            h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
+        elif code == 94:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = hypot(x, 1.0)
+            g[p] += mz(w, 1.0 / f0)
+            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(1.0 / f0) / f0))
+        elif code == 95:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sqrt(x - 1.0)
+            f1 = sqrt(x + 1.0)
+            g[p] += mz(w, 1.0 / (f0 * f1))
+            h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
+        elif code == 96:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
+        elif code == 97:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            zt = t[r]
+            g[p] += 0.0 if z == 0.0 else mz(w, x / z)
+            h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
+            g[q] += 0.0 if z == 0.0 else mz(w, y / z)
+            h[q] += (0.0 if z == 0.0 else mz(wt, y / z)) + (0.0 if z == 0.0 else mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            g[p] += 0.0 if z == 0.0 else mz(w, x / z)
+            h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
+        elif code == 100:
+            p = a[i]
+            g[p] += w * 0.017453292519943295
+            h[p] += wt * 0.017453292519943295
+        elif code == 101:
+            p = a[i]
+            g[p] += w * 57.29577951308232
+            h[p] += wt * 57.29577951308232
+        elif code == 102:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            f0 = sigmoid(-x)
+            g[p] += mz(w, z * f0)
+            h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
+        elif code == 103:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / (x * (1.0 - x)))
+            h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
+        elif code == 104:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sigmoid(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
+        elif code == 105:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = sigmoid(x - y)
+            g[p] += w * 0.5 if x == y else mz(w, f0)
+            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt + -yt, f0 * sigmoid(-(x - y)))))
+            f1 = sigmoid(y - x)
+            g[q] += w * 0.5 if x == y else mz(w, f1)
+            h[q] += (wt * 0.5 if x == y else mz(wt, f1)) + (0.0 if x == y else mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
+        elif code == 106:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            f0 = sigmoid(x - y)
+            g[p] += w * 0.5 if x == y else mz(w, f0)
+            h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            g[p] += select(x > 0.0, w, 0.0)
+            h[p] += select(x > 0.0, wt, 0.0)
+        elif code == 108:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += w if x > 0.0 else mz(w, y)
+            h[p] += (wt if x > 0.0 else mz(wt, y)) + (0.0 if x > 0.0 else mz(w, yt))
+            g[q] += 0.0 if x > 0.0 else mz(w, x)
+            h[q] += (0.0 if x > 0.0 else mz(wt, x)) + (0.0 if x > 0.0 else mz(w, xt))
+        elif code == 109:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            g[p] += w if x > 0.0 else mz(w, y)
+            h[p] += wt if x > 0.0 else mz(wt, y)
+        elif code == 110:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f1 = exp(x)
+            g[p] += w if x > 0.0 else mz(w, y * f1)
+            h[p] += (wt if x > 0.0 else mz(wt, y * f1)) + (0.0 if x > 0.0 else mz(w, mz(yt, f1) + mz(mz(xt, f1), y)))
+            f0 = expm1(x)
+            g[q] += 0.0 if x > 0.0 else mz(w, f0)
+            h[q] += (0.0 if x > 0.0 else mz(wt, f0)) + (0.0 if x > 0.0 else mz(w, mz(xt, f1)))
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            xt = t[p]
+            f0 = exp(x)
+            g[p] += w if x > 0.0 else mz(w, y * f0)
+            h[p] += (wt if x > 0.0 else mz(wt, y * f0)) + (0.0 if x > 0.0 else mz(w, mz(mz(xt, f0), y)))
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = erfc(-0.7071067811865476 * x)
+            f1 = exp(-0.5 * x * x)
+            g[p] += 0.0 if x < -40.0 else mz(w, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))
+            h[p] += (0.0 if x < -40.0 else mz(wt, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))) + (0.0 if x < -40.0 else mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + (0.0 if fabs(x) > 40.0 else mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
+        elif code == 113:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            f0 = sigmoid(-x)
+            f1 = sigmoid(x)
+            g[p] += 0.0 if x < -800.0 else w if x > 800.0 else mz(w, f1 + z * f0)
+            h[p] += (0.0 if x < -800.0 else wt if x > 800.0 else mz(wt, f1 + z * f0)) + (0.0 if x < -800.0 else 0.0 if x > 800.0 else mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z))))
+        elif code == 114:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(-x * x)
+            g[p] += mz(w, 1.1283791670955126 * f0)
+            h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
+        elif code == 115:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(-x * x)
+            g[p] += mz(w, -1.1283791670955126 * f0)
+            h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
+        elif code == 116:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = digamma(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
+        elif code == 117:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = polygamma(1.0, x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
+        elif code == 118:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            f0 = polygamma(x + 1.0, y)
+            g[q] += mz(w, f0)
+            h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
+        elif code == 119:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = log(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
+            g[q] += 0.0 if x == 0.0 else mz(w, x / y)
+            h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
+        elif code == 120:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            f0 = log(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0)
+        elif code == 121:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            g[q] += 0.0 if x == 0.0 else mz(w, x / y)
+            h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(yt, -(x / y) / y)))
+        elif code == 122:
+            pass
+        elif code == 123:
+            pass
+        elif code == 124:
+            pass
+        elif code == 125:
+            pass
+        elif code == 126:
+            pass
+        elif code == 127:
+            pass
+        elif code == 128:
+            pass
+        elif code == 129:
+            pass
+        elif code == 130:
+            pass
+        elif code == 131:
+            pass
+        elif code == 132:
+            pass
+        elif code == 133:
+            pass
+        elif code == 134:
+            pass
+        elif code == 135:
+            pass
+        elif code == 136:
+            pass
+        elif code == 137:
+            pass
+        elif code == 138:
+            pass
+        elif code == 139:
+            pass
+        elif code == 140:
+            pass
+        elif code == 141:
+            pass
+        elif code == 142:
+            pass
+        elif code == 143:
+            pass
+        elif code == 144:
+            pass
+        elif code == 145:
+            pass
         else:
             return i + ONE
     return 0
@@ -3714,10 +3714,152 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = x
+        elif code == 3:
+            q = b[i]
+            y = v[q]
+            v[r] = y
+        elif code == 4:
+            q = b[i]
+            y = v[q]
+            v[r] = y
+        elif code == 5:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x + y
+        elif code == 6:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = x + y
+        elif code == 7:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x - y
+        elif code == 8:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = x - y
+        elif code == 9:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = x - y
+        elif code == 10:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x * y
+        elif code == 11:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = x * y
+        elif code == 12:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = x / y
+        elif code == 13:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = x / y
+        elif code == 14:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = x / y
         elif code == 15:
             p = a[i]
             x = v[p]
             v[r] = -x
+        elif code == 16:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = mz(x, y)
+        elif code == 17:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = mz(x, y)
+        elif code == 18:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = mz(x, y)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = splat(k[s])
+            v[r] = fma(x, y, u)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = splat(k[q])
+            u = v[s]
+            v[r] = fma(x, y, u)
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = splat(k[q])
+            u = splat(k[s])
+            v[r] = fma(x, y, u)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = fma(x, y, u)
+        elif code == 25:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = splat(k[q])
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 26:
             p = a[i]
             x = v[p]
@@ -3730,6 +3872,60 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = 1.0 / x
+        elif code == 29:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = power(x, y)
+        elif code == 30:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = power(x, y)
+        elif code == 31:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = power(x, y)
+        elif code == 32:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = mod(x, y)
+        elif code == 33:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = mod(x, y)
+        elif code == 34:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = mod(x, y)
+        elif code == 35:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = floor_divide(x, y)
+        elif code == 36:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = floor_divide(x, y)
+        elif code == 37:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = floor_divide(x, y)
         elif code == 38:
             p = a[i]
             x = v[p]
@@ -3738,6 +3934,24 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = sign(x)
+        elif code == 40:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+        elif code == 41:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+        elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
         elif code == 43:
             p = a[i]
             x = v[p]
@@ -3754,6 +3968,184 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = rint(x)
+        elif code == 47:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = maximum(x, y)
+        elif code == 48:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = maximum(x, y)
+        elif code == 49:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = minimum(x, y)
+        elif code == 50:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = minimum(x, y)
+        elif code == 51:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = fmax(x, y)
+        elif code == 52:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = fmax(x, y)
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = fmin(x, y)
+        elif code == 54:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = fmin(x, y)
+        elif code == 55:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 56:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = splat(k[s])
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = splat(k[q])
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 58:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = splat(k[q])
+            u = splat(k[s])
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 59:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 60:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = splat(k[q])
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 62:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 63:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = splat(k[s])
+            v[r] = select(x != 0.0, y, u)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = splat(k[q])
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 65:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = splat(k[q])
+            u = splat(k[s])
+            v[r] = select(x != 0.0, y, u)
+        elif code == 66:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 67:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = select(x != 0.0, y, u)
+        elif code == 68:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = splat(k[q])
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = copysign(x, y)
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = copysign(x, y)
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = copysign(x, y)
         elif code == 72:
             p = a[i]
             x = v[p]
@@ -3818,6 +4210,24 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = arctan(x)
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = arctan2(x, y)
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = arctan2(x, y)
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = arctan2(x, y)
         elif code == 91:
             p = a[i]
             x = v[p]
@@ -3846,6 +4256,18 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = hypot(x, y)
+        elif code == 99:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = hypot(x, y)
         elif code == 100:
             p = a[i]
             x = v[p]
@@ -3866,296 +4288,6 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = softplus(x)
-        elif code == 107:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x <= 0.0, 0.0, x)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x < -40.0, 0.0, 0.5 * x * erfc(-0.7071067811865476 * x))
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x < -800.0, 0.0, x * sigmoid(x))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            v[r] = erf(x)
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            v[r] = erfc(x)
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            v[r] = gammaln(x)
-        elif code == 117:
-            p = a[i]
-            x = v[p]
-            v[r] = digamma(x)
-        elif code == 142:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x == 0.0, 1.0, 0.0)
-        elif code == 143:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x != x, 1.0, 0.0)
-        elif code == 144:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x - x == 0.0, 1.0, 0.0)
-        elif code == 145:
-            p = a[i]
-            x = v[p]
-            v[r] = select(fabs(x) > 1.7976931348623157e+308, 1.0, 0.0)
-        elif code == 5:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x + y
-        elif code == 6:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = x + y
-        elif code == 7:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x - y
-        elif code == 8:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = x - y
-        elif code == 9:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = x - y
-        elif code == 10:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x * y
-        elif code == 11:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = x * y
-        elif code == 12:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x / y
-        elif code == 13:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = x / y
-        elif code == 14:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = x / y
-        elif code == 16:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = mz(x, y)
-        elif code == 17:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = mz(x, y)
-        elif code == 18:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = mz(x, y)
-        elif code == 29:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = power(x, y)
-        elif code == 30:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = power(x, y)
-        elif code == 31:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = power(x, y)
-        elif code == 32:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = mod(x, y)
-        elif code == 33:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = mod(x, y)
-        elif code == 34:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = mod(x, y)
-        elif code == 35:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = floor_divide(x, y)
-        elif code == 36:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = floor_divide(x, y)
-        elif code == 37:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = floor_divide(x, y)
-        elif code == 40:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 41:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 42:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = maximum(x, y)
-        elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = maximum(x, y)
-        elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = minimum(x, y)
-        elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = minimum(x, y)
-        elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = fmax(x, y)
-        elif code == 52:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = fmax(x, y)
-        elif code == 53:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = fmin(x, y)
-        elif code == 54:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = fmin(x, y)
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = copysign(x, y)
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = copysign(x, y)
-        elif code == 71:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = copysign(x, y)
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = arctan2(x, y)
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = arctan2(x, y)
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = arctan2(x, y)
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = hypot(x, y)
-        elif code == 99:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = hypot(x, y)
         elif code == 105:
             p = a[i]
             q = b[i]
@@ -4168,6 +4300,10 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = splat(k[q])
             v[r] = logaddexp(x, y)
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x <= 0.0, 0.0, x)
         elif code == 108:
             p = a[i]
             q = b[i]
@@ -4192,6 +4328,30 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = splat(k[q])
             v[r] = select(x > 0.0, x, y * expm1(x))
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x < -40.0, 0.0, 0.5 * x * erfc(-0.7071067811865476 * x))
+        elif code == 113:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x < -800.0, 0.0, x * sigmoid(x))
+        elif code == 114:
+            p = a[i]
+            x = v[p]
+            v[r] = erf(x)
+        elif code == 115:
+            p = a[i]
+            x = v[p]
+            v[r] = erfc(x)
+        elif code == 116:
+            p = a[i]
+            x = v[p]
+            v[r] = gammaln(x)
+        elif code == 117:
+            p = a[i]
+            x = v[p]
+            v[r] = digamma(x)
         elif code == 118:
             p = a[i]
             q = b[i]
@@ -4336,182 +4496,22 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = splat(k[q])
             v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
-        elif code == 3:
-            q = b[i]
-            y = v[q]
-            v[r] = y
-        elif code == 4:
-            q = b[i]
-            y = v[q]
-            v[r] = y
-        elif code == 19:
+        elif code == 142:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 20:
+            v[r] = select(x == 0.0, 1.0, 0.0)
+        elif code == 143:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = splat(k[s])
-            v[r] = fma(x, y, u)
-        elif code == 21:
+            v[r] = select(x != x, 1.0, 0.0)
+        elif code == 144:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = splat(k[q])
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 22:
+            v[r] = select(x - x == 0.0, 1.0, 0.0)
+        elif code == 145:
             p = a[i]
-            q = b[i]
-            s = c[i]
             x = v[p]
-            y = splat(k[q])
-            u = splat(k[s])
-            v[r] = fma(x, y, u)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = splat(k[s])
-            v[r] = fma(x, y, u)
-        elif code == 25:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = splat(k[q])
-            u = v[s]
-            v[r] = fma(x, y, u)
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 56:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = splat(k[s])
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 57:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = splat(k[q])
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 58:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = splat(k[q])
-            u = splat(k[s])
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 60:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = splat(k[s])
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 61:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = splat(k[q])
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = splat(k[s])
-            v[r] = select(x != 0.0, y, u)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = splat(k[q])
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 65:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = splat(k[q])
-            u = splat(k[s])
-            v[r] = select(x != 0.0, y, u)
-        elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
-        elif code == 67:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = splat(k[s])
-            v[r] = select(x != 0.0, y, u)
-        elif code == 68:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = splat(k[q])
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
+            v[r] = select(fabs(x) > 1.7976931348623157e+308, 1.0, 0.0)
         else:
             return i + ONE
     return 0
@@ -4557,6 +4557,100 @@ def reverse_packs(frame, lo, hi):
                 g[p] += d
         elif code == 2:
             pass
+        elif code == 3:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            u = v[s]
+            g[p] += mz(w, u)
+            g[q] += w
+        elif code == 4:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            u = splat(k[s])
+            g[p] += mz(w, u)
+            g[q] += w
+        elif code == 5:
+            p = a[i]
+            q = b[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += w
+        elif code == 6:
+            p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 7:
+            p = a[i]
+            q = b[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += -w
+        elif code == 8:
+            p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 9:
+            q = b[i]
+            g[q] += -w
+        elif code == 10:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += mz(w, x)
+        elif code == 11:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            d = mz(w, y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 12:
+            p = a[i]
+            q = b[i]
+            y = v[q]
+            z = v[this]
+            d = mz(w, 1.0 / y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += mz(w, -z / y)
+        elif code == 13:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            d = mz(w, 1.0 / y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 14:
+            q = b[i]
+            y = v[q]
+            z = v[this]
+            g[q] += mz(w, -z / y)
         elif code == 15:
             p = a[i]
             d = -w
@@ -4564,6 +4658,74 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 16:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += mz(w, x)
+        elif code == 17:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            d = mz(w, y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 18:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            g[p] += mz(w, y)
+            g[q] += mz(w, x)
+            g[s] += w
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            g[p] += mz(w, y)
+            g[q] += mz(w, x)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            g[s] += w
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+            g[s] += w
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+        elif code == 25:
+            s = c[i]
+            g[s] += w
         elif code == 26:
             p = a[i]
             x = v[p]
@@ -4588,6 +4750,65 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 29:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(y == 0.0, 0.0, mz(w, y * power(x, y - 1.0)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
+        elif code == 30:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            d = select(y == 0.0, 0.0, mz(w, y * power(x, y - 1.0)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 31:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            z = v[this]
+            g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
+        elif code == 32:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += mz(w, -floor_divide(x, y))
+        elif code == 33:
+            p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 34:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            g[q] += mz(w, -floor_divide(x, y))
+        elif code == 35:
+            pass
+        elif code == 36:
+            pass
+        elif code == 37:
+            pass
         elif code == 38:
             p = a[i]
             x = v[p]
@@ -4598,6 +4819,18 @@ def reverse_packs(frame, lo, hi):
                 g[p] += d
         elif code == 39:
             pass
+        elif code == 40:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x == 0.0, w, 0.0)
+        elif code == 41:
+            pass
+        elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += select(x == 0.0, w, 0.0)
         elif code == 43:
             pass
         elif code == 44:
@@ -4605,6 +4838,216 @@ def reverse_packs(frame, lo, hi):
         elif code == 45:
             pass
         elif code == 46:
+            pass
+        elif code == 47:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 48:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 49:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 50:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 51:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 52:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 54:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 55:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 56:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = splat(k[s])
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+        elif code == 57:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 58:
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+        elif code == 59:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 60:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            z = v[this]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+        elif code == 61:
+            p = a[i]
+            s = c[i]
+            x = splat(k[p])
+            u = v[s]
+            z = v[this]
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 62:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 63:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 64:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 65:
+            pass
+        elif code == 66:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 67:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 68:
+            p = a[i]
+            s = c[i]
+            x = splat(k[p])
+            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, sign(x) * copysign(1.0, y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            d = mz(w, sign(x) * copysign(1.0, y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 71:
             pass
         elif code == 72:
             p = a[i]
@@ -4735,6 +5178,36 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            f0 = hypot(x, y)
+            d = mz(w, y / f0 / f0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += mz(w, -x / f0 / f0)
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            f0 = hypot(x, y)
+            d = mz(w, y / f0 / f0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            f0 = hypot(x, y)
+            g[q] += mz(w, -x / f0 / f0)
         elif code == 91:
             p = a[i]
             x = v[p]
@@ -4791,6 +5264,27 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(z == 0.0, 0.0, mz(w, x / z))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(z == 0.0, 0.0, mz(w, y / z))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            d = select(z == 0.0, 0.0, mz(w, x / z))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 100:
             p = a[i]
             d = w * 0.017453292519943295
@@ -4830,10 +5324,73 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
+        elif code == 105:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
+        elif code == 106:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 107:
             p = a[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 108:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = select(x > 0.0, w, mz(w, y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x > 0.0, 0.0, mz(w, x))
+        elif code == 109:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            d = select(x > 0.0, w, mz(w, y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 110:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = select(x > 0.0, w, mz(w, y * exp(x)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x > 0.0, 0.0, mz(w, expm1(x)))
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            d = select(x > 0.0, w, mz(w, y * exp(x)))
             if p == r:
                 carry += d
             else:
@@ -4883,418 +5440,6 @@ def reverse_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             d = mz(w, polygamma(1.0, x))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 142:
-            pass
-        elif code == 143:
-            pass
-        elif code == 144:
-            pass
-        elif code == 145:
-            pass
-        elif code == 5:
-            p = a[i]
-            q = b[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += w
-        elif code == 6:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 7:
-            p = a[i]
-            q = b[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += -w
-        elif code == 8:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 9:
-            q = b[i]
-            g[q] += -w
-        elif code == 10:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = mz(w, y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += mz(w, x)
-        elif code == 11:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            d = mz(w, y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 12:
-            p = a[i]
-            q = b[i]
-            y = v[q]
-            z = v[this]
-            d = mz(w, 1.0 / y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += mz(w, -z / y)
-        elif code == 13:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            d = mz(w, 1.0 / y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 14:
-            q = b[i]
-            y = v[q]
-            z = v[this]
-            g[q] += mz(w, -z / y)
-        elif code == 16:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = mz(w, y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += mz(w, x)
-        elif code == 17:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            d = mz(w, y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 18:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            g[q] += mz(w, x)
-        elif code == 29:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(y == 0.0, 0.0, mz(w, y * power(x, y - 1.0)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
-        elif code == 30:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            d = select(y == 0.0, 0.0, mz(w, y * power(x, y - 1.0)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 31:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            z = v[this]
-            g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
-        elif code == 32:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += mz(w, -floor_divide(x, y))
-        elif code == 33:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 34:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            g[q] += mz(w, -floor_divide(x, y))
-        elif code == 35:
-            pass
-        elif code == 36:
-            pass
-        elif code == 37:
-            pass
-        elif code == 40:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x == 0.0, w, 0.0)
-        elif code == 41:
-            pass
-        elif code == 42:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            g[q] += select(x == 0.0, w, 0.0)
-        elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 52:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 53:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 54:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = mz(w, sign(x) * copysign(1.0, y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            d = mz(w, sign(x) * copysign(1.0, y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 71:
-            pass
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            f0 = hypot(x, y)
-            d = mz(w, y / f0 / f0)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += mz(w, -x / f0 / f0)
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            f0 = hypot(x, y)
-            d = mz(w, y / f0 / f0)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            f0 = hypot(x, y)
-            g[q] += mz(w, -x / f0 / f0)
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(z == 0.0, 0.0, mz(w, x / z))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(z == 0.0, 0.0, mz(w, y / z))
-        elif code == 99:
-            p = a[i]
-            x = v[p]
-            z = v[this]
-            d = select(z == 0.0, 0.0, mz(w, x / z))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 105:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
-        elif code == 106:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 108:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = select(x > 0.0, w, mz(w, y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x > 0.0, 0.0, mz(w, x))
-        elif code == 109:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            d = select(x > 0.0, w, mz(w, y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 110:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = select(x > 0.0, w, mz(w, y * exp(x)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x > 0.0, 0.0, mz(w, expm1(x)))
-        elif code == 111:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            d = select(x > 0.0, w, mz(w, y * exp(x)))
             if p == r:
                 carry += d
             else:
@@ -5371,159 +5516,14 @@ def reverse_packs(frame, lo, hi):
             pass
         elif code == 141:
             pass
-        elif code == 3:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = v[s]
-            g[p] += mz(w, u)
-            g[q] += w
-        elif code == 4:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = splat(k[s])
-            g[p] += mz(w, u)
-            g[q] += w
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
-            g[s] += w
-        elif code == 20:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
-        elif code == 21:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            y = splat(k[q])
-            g[p] += mz(w, y)
-            g[s] += w
-        elif code == 22:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            g[p] += mz(w, y)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            g[q] += mz(w, x)
-            g[s] += w
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            g[q] += mz(w, x)
-        elif code == 25:
-            s = c[i]
-            g[s] += w
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 56:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = splat(k[s])
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 57:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 58:
-            p = a[i]
-            x = v[p]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 60:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = splat(k[s])
-            z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 61:
-            p = a[i]
-            s = c[i]
-            x = splat(k[p])
-            u = v[s]
-            z = v[this]
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-        elif code == 64:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 65:
+        elif code == 142:
             pass
-        elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 67:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            g[q] += select(x != 0.0, w, 0.0)
-        elif code == 68:
-            p = a[i]
-            s = c[i]
-            x = splat(k[p])
-            g[s] += select(x != 0.0, 0.0, w)
+        elif code == 143:
+            pass
+        elif code == 144:
+            pass
+        elif code == 145:
+            pass
         else:
             return i + ONE
     return 0
@@ -5552,224 +5552,22 @@ def tangent_packs(frame, lo, hi):
             t[r] = xt
         elif code == 2:
             t[r] = splat(0.0)
-        elif code == 15:
+        elif code == 3:
             p = a[i]
+            q = b[i]
+            s = c[i]
+            u = v[s]
             xt = t[p]
-            t[r] = -xt
-        elif code == 26:
+            yt = t[q]
+            t[r] = mz(xt, u) + yt
+        elif code == 4:
             p = a[i]
-            x = v[p]
+            q = b[i]
+            s = c[i]
+            u = splat(k[s])
             xt = t[p]
-            t[r] = mz(xt, 2.0 * x)
-        elif code == 27:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 3.0 * x * x)
-        elif code == 28:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, -z * z)
-        elif code == 38:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sign(x))
-        elif code == 39:
-            t[r] = splat(0.0)
-        elif code == 43:
-            t[r] = splat(0.0)
-        elif code == 44:
-            t[r] = splat(0.0)
-        elif code == 45:
-            t[r] = splat(0.0)
-        elif code == 46:
-            t[r] = splat(0.0)
-        elif code == 72:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = select(z == x, xt, 0.0)
-        elif code == 73:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 0.5 / z)
-        elif code == 74:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (3.0 * z * z))
-        elif code == 75:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, z)
-        elif code == 76:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 0.6931471805599453 * z)
-        elif code == 77:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, exp(x))
-        elif code == 78:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / x)
-        elif code == 79:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.4426950408889634 / x)
-        elif code == 80:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 0.4342944819032518 / x)
-        elif code == 81:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x))
-        elif code == 82:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cos(x))
-        elif code == 83:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, -sin(x))
-        elif code == 84:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 + z * z)
-        elif code == 85:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
-        elif code == 86:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
-        elif code == 87:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x * x))
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cosh(x))
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sinh(x))
-        elif code == 93:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
-        elif code == 96:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
-        elif code == 97:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
-        elif code == 100:
-            p = a[i]
-            xt = t[p]
-            t[r] = xt * 0.017453292519943295
-        elif code == 101:
-            p = a[i]
-            xt = t[p]
-            t[r] = xt * 57.29577951308232
-        elif code == 102:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, z * sigmoid(-x))
-        elif code == 103:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
-        elif code == 104:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sigmoid(x))
-        elif code == 107:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = select(x > 0.0, xt, 0.0)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = select(x < -40.0, 0.0, mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = select(x < -800.0, 0.0, select(x > 800.0, xt, mz(xt, sigmoid(x) + z * sigmoid(-x))))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, digamma(x))
-        elif code == 117:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, polygamma(1.0, x))
-        elif code == 142:
-            t[r] = splat(0.0)
-        elif code == 143:
-            t[r] = splat(0.0)
-        elif code == 144:
-            t[r] = splat(0.0)
-        elif code == 145:
-            t[r] = splat(0.0)
+            yt = t[q]
+            t[r] = mz(xt, u) + yt
         elif code == 5:
             p = a[i]
             q = b[i]
@@ -5828,6 +5626,10 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = mz(yt, -z / y)
+        elif code == 15:
+            p = a[i]
+            xt = t[p]
+            t[r] = -xt
         elif code == 16:
             p = a[i]
             q = b[i]
@@ -5848,6 +5650,71 @@ def tangent_packs(frame, lo, hi):
             x = splat(k[p])
             yt = t[q]
             t[r] = mz(yt, x)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = mz(xt, y) + mz(yt, x) + ut
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, y) + mz(yt, x)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = splat(k[q])
+            xt = t[p]
+            ut = t[s]
+            t[r] = mz(xt, y) + ut
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = mz(xt, y)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            yt = t[q]
+            ut = t[s]
+            t[r] = mz(yt, x) + ut
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            yt = t[q]
+            t[r] = mz(yt, x)
+        elif code == 25:
+            s = c[i]
+            ut = t[s]
+            t[r] = ut
+        elif code == 26:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 2.0 * x)
+        elif code == 27:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 3.0 * x * x)
+        elif code == 28:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, -z * z)
         elif code == 29:
             p = a[i]
             q = b[i]
@@ -5897,6 +5764,13 @@ def tangent_packs(frame, lo, hi):
             t[r] = splat(0.0)
         elif code == 37:
             t[r] = splat(0.0)
+        elif code == 38:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sign(x))
+        elif code == 39:
+            t[r] = splat(0.0)
         elif code == 40:
             p = a[i]
             q = b[i]
@@ -5911,6 +5785,14 @@ def tangent_packs(frame, lo, hi):
             x = splat(k[p])
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
+        elif code == 43:
+            t[r] = splat(0.0)
+        elif code == 44:
+            t[r] = splat(0.0)
+        elif code == 45:
+            t[r] = splat(0.0)
+        elif code == 46:
+            t[r] = splat(0.0)
         elif code == 47:
             p = a[i]
             q = b[i]
@@ -5979,241 +5861,6 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            t[r] = splat(0.0)
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = hypot(x, y)
-            t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            f0 = hypot(x, y)
-            t[r] = mz(xt, y / f0 / f0)
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            yt = t[q]
-            f0 = hypot(x, y)
-            t[r] = mz(yt, -x / f0 / f0)
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(z == 0.0, 0.0, mz(xt, x / z)) + select(z == 0.0, 0.0, mz(yt, y / z))
-        elif code == 99:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            t[r] = select(z == 0.0, 0.0, mz(xt, x / z))
-        elif code == 105:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y))) + select(x == y, yt * 0.5, mz(yt, sigmoid(y - x)))
-        elif code == 106:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y)))
-        elif code == 108:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x > 0.0, xt, mz(xt, y)) + select(x > 0.0, 0.0, mz(yt, x))
-        elif code == 109:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            t[r] = select(x > 0.0, xt, mz(xt, y))
-        elif code == 110:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x > 0.0, xt, mz(xt, y * exp(x))) + select(x > 0.0, 0.0, mz(yt, expm1(x)))
-        elif code == 111:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            t[r] = select(x > 0.0, xt, mz(xt, y * exp(x)))
-        elif code == 118:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            yt = t[q]
-            t[r] = mz(yt, polygamma(x + 1.0, y))
-        elif code == 119:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, log(y)) + select(x == 0.0, 0.0, mz(yt, x / y))
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            xt = t[p]
-            t[r] = mz(xt, log(y))
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            yt = t[q]
-            t[r] = select(x == 0.0, 0.0, mz(yt, x / y))
-        elif code == 122:
-            t[r] = splat(0.0)
-        elif code == 123:
-            t[r] = splat(0.0)
-        elif code == 124:
-            t[r] = splat(0.0)
-        elif code == 125:
-            t[r] = splat(0.0)
-        elif code == 126:
-            t[r] = splat(0.0)
-        elif code == 127:
-            t[r] = splat(0.0)
-        elif code == 128:
-            t[r] = splat(0.0)
-        elif code == 129:
-            t[r] = splat(0.0)
-        elif code == 130:
-            t[r] = splat(0.0)
-        elif code == 131:
-            t[r] = splat(0.0)
-        elif code == 132:
-            t[r] = splat(0.0)
-        elif code == 133:
-            t[r] = splat(0.0)
-        elif code == 134:
-            t[r] = splat(0.0)
-        elif code == 135:
-            t[r] = splat(0.0)
-        elif code == 136:
-            t[r] = splat(0.0)
-        elif code == 137:
-            t[r] = splat(0.0)
-        elif code == 138:
-            t[r] = splat(0.0)
-        elif code == 139:
-            t[r] = splat(0.0)
-        elif code == 140:
-            t[r] = splat(0.0)
-        elif code == 141:
-            t[r] = splat(0.0)
-        elif code == 3:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = v[s]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, u) + yt
-        elif code == 4:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = splat(k[s])
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, u) + yt
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = mz(xt, y) + mz(yt, x) + ut
-        elif code == 20:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            t[r] = mz(xt, y) + mz(yt, x)
-        elif code == 21:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            y = splat(k[q])
-            xt = t[p]
-            ut = t[s]
-            t[r] = mz(xt, y) + ut
-        elif code == 22:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            xt = t[p]
-            t[r] = mz(xt, y)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            yt = t[q]
-            ut = t[s]
-            t[r] = mz(yt, x) + ut
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            yt = t[q]
-            t[r] = mz(yt, x)
-        elif code == 25:
-            s = c[i]
-            ut = t[s]
-            t[r] = ut
         elif code == 55:
             p = a[i]
             q = b[i]
@@ -6323,6 +5970,359 @@ def tangent_packs(frame, lo, hi):
             x = splat(k[p])
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            t[r] = mz(xt, sign(x) * copysign(1.0, y))
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = mz(xt, sign(x) * copysign(1.0, y))
+        elif code == 71:
+            t[r] = splat(0.0)
+        elif code == 72:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(z == x, xt, 0.0)
+        elif code == 73:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 0.5 / z)
+        elif code == 74:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (3.0 * z * z))
+        elif code == 75:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, z)
+        elif code == 76:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 0.6931471805599453 * z)
+        elif code == 77:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, exp(x))
+        elif code == 78:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / x)
+        elif code == 79:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.4426950408889634 / x)
+        elif code == 80:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 0.4342944819032518 / x)
+        elif code == 81:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x))
+        elif code == 82:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, cos(x))
+        elif code == 83:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -sin(x))
+        elif code == 84:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 + z * z)
+        elif code == 85:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 86:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 87:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = hypot(x, y)
+            t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            f0 = hypot(x, y)
+            t[r] = mz(xt, y / f0 / f0)
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            f0 = hypot(x, y)
+            t[r] = mz(yt, -x / f0 / f0)
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, cosh(x))
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sinh(x))
+        elif code == 93:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
+        elif code == 94:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
+        elif code == 95:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+        elif code == 96:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 97:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(z == 0.0, 0.0, mz(xt, x / z)) + select(z == 0.0, 0.0, mz(yt, y / z))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(z == 0.0, 0.0, mz(xt, x / z))
+        elif code == 100:
+            p = a[i]
+            xt = t[p]
+            t[r] = xt * 0.017453292519943295
+        elif code == 101:
+            p = a[i]
+            xt = t[p]
+            t[r] = xt * 57.29577951308232
+        elif code == 102:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, z * sigmoid(-x))
+        elif code == 103:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
+        elif code == 104:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sigmoid(x))
+        elif code == 105:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y))) + select(x == y, yt * 0.5, mz(yt, sigmoid(y - x)))
+        elif code == 106:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y)))
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = select(x > 0.0, xt, 0.0)
+        elif code == 108:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x > 0.0, xt, mz(xt, y)) + select(x > 0.0, 0.0, mz(yt, x))
+        elif code == 109:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = select(x > 0.0, xt, mz(xt, y))
+        elif code == 110:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x > 0.0, xt, mz(xt, y * exp(x))) + select(x > 0.0, 0.0, mz(yt, expm1(x)))
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = select(x > 0.0, xt, mz(xt, y * exp(x)))
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = select(x < -40.0, 0.0, mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
+        elif code == 113:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(x < -800.0, 0.0, select(x > 800.0, xt, mz(xt, sigmoid(x) + z * sigmoid(-x))))
+        elif code == 114:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
+        elif code == 115:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
+        elif code == 116:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, digamma(x))
+        elif code == 117:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, polygamma(1.0, x))
+        elif code == 118:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            t[r] = mz(yt, polygamma(x + 1.0, y))
+        elif code == 119:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, log(y)) + select(x == 0.0, 0.0, mz(yt, x / y))
+        elif code == 120:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = mz(xt, log(y))
+        elif code == 121:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            t[r] = select(x == 0.0, 0.0, mz(yt, x / y))
+        elif code == 122:
+            t[r] = splat(0.0)
+        elif code == 123:
+            t[r] = splat(0.0)
+        elif code == 124:
+            t[r] = splat(0.0)
+        elif code == 125:
+            t[r] = splat(0.0)
+        elif code == 126:
+            t[r] = splat(0.0)
+        elif code == 127:
+            t[r] = splat(0.0)
+        elif code == 128:
+            t[r] = splat(0.0)
+        elif code == 129:
+            t[r] = splat(0.0)
+        elif code == 130:
+            t[r] = splat(0.0)
+        elif code == 131:
+            t[r] = splat(0.0)
+        elif code == 132:
+            t[r] = splat(0.0)
+        elif code == 133:
+            t[r] = splat(0.0)
+        elif code == 134:
+            t[r] = splat(0.0)
+        elif code == 135:
+            t[r] = splat(0.0)
+        elif code == 136:
+            t[r] = splat(0.0)
+        elif code == 137:
+            t[r] = splat(0.0)
+        elif code == 138:
+            t[r] = splat(0.0)
+        elif code == 139:
+            t[r] = splat(0.0)
+        elif code == 140:
+            t[r] = splat(0.0)
+        elif code == 141:
+            t[r] = splat(0.0)
+        elif code == 142:
+            t[r] = splat(0.0)
+        elif code == 143:
+            t[r] = splat(0.0)
+        elif code == 144:
+            t[r] = splat(0.0)
+        elif code == 145:
+            t[r] = splat(0.0)
         else:
             return i + ONE
     return 0
@@ -6359,280 +6359,25 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += wt
         elif code == 2:
             pass
-        elif code == 15:
+        elif code == 3:
             p = a[i]
-            g[p] += -w
-            h[p] += -wt
-        elif code == 26:
+            q = b[i]
+            s = c[i]
+            u = v[s]
+            ut = t[s]
+            g[p] += mz(w, u)
+            h[p] += mz(wt, u) + mz(w, ut)
+            g[q] += w
+            h[q] += wt
+        elif code == 4:
             p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 2.0 * x)
-            h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
-        elif code == 27:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 3.0 * x * x)
-            h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
-        elif code == 28:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, -z * z)
-            h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
-        elif code == 38:
-            p = a[i]
-            x = v[p]
-            g[p] += mz(w, sign(x))
-            h[p] += mz(wt, sign(x))
-        elif code == 39:
-            pass
-        elif code == 43:
-            pass
-        elif code == 44:
-            pass
-        elif code == 45:
-            pass
-        elif code == 46:
-            pass
-        elif code == 72:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            g[p] += select(z == x, w, 0.0)
-            h[p] += select(z == x, wt, 0.0)
-        elif code == 73:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 0.5 / z)
-            h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
-        elif code == 74:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 1.0 / (3.0 * z * z))
-            h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
-        elif code == 75:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, z)
-            h[p] += mz(wt, z) + mz(w, zt)
-        elif code == 76:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 0.6931471805599453 * z)
-            h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
-        elif code == 77:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = exp(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
-        elif code == 78:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / x)
-            h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
-        elif code == 79:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.4426950408889634 / x)
-            h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
-        elif code == 80:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 0.4342944819032518 / x)
-            h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
-        elif code == 81:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / (1.0 + x))
-            h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
-        elif code == 82:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = cos(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
-        elif code == 83:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sin(x)
-            g[p] += mz(w, -f0)
-            h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
-        elif code == 84:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, 1.0 + z * z)
-            h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
-        elif code == 85:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sqrt((1.0 - x) * (1.0 + x))
-            g[p] += mz(w, 1.0 / f0)
-            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
-        elif code == 86:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sqrt((1.0 - x) * (1.0 + x))
-            g[p] += mz(w, -1.0 / f0)
-            h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
-        elif code == 87:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / (1.0 + x * x))
-            h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = cosh(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sinh(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
-        elif code == 93:
-            p = a[i]
-            z = v[r]
-            zt = t[r]
-            g[p] += mz(w, (1.0 - z) * (1.0 + z))
-            h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = hypot(x, 1.0)
-            g[p] += mz(w, 1.0 / f0)
-            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(1.0 / f0) / f0))
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sqrt(x - 1.0)
-            f1 = sqrt(x + 1.0)
-            g[p] += mz(w, 1.0 / (f0 * f1))
-            h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
-        elif code == 96:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
-            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 97:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
-            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 100:
-            p = a[i]
-            g[p] += w * 0.017453292519943295
-            h[p] += wt * 0.017453292519943295
-        elif code == 101:
-            p = a[i]
-            g[p] += w * 57.29577951308232
-            h[p] += wt * 57.29577951308232
-        elif code == 102:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            zt = t[r]
-            f0 = sigmoid(-x)
-            g[p] += mz(w, z * f0)
-            h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
-        elif code == 103:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / (x * (1.0 - x)))
-            h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
-        elif code == 104:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = sigmoid(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
-        elif code == 107:
-            p = a[i]
-            x = v[p]
-            g[p] += select(x > 0.0, w, 0.0)
-            h[p] += select(x > 0.0, wt, 0.0)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = erfc(-0.7071067811865476 * x)
-            f1 = exp(-0.5 * x * x)
-            g[p] += select(x < -40.0, 0.0, mz(w, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1)))
-            h[p] += select(x < -40.0, 0.0, mz(wt, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1))) + select(x < -40.0, 0.0, mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + select(fabs(x) > 40.0, 0.0, mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            zt = t[r]
-            f0 = sigmoid(-x)
-            f1 = sigmoid(x)
-            g[p] += select(x < -800.0, 0.0, select(x > 800.0, w, mz(w, f1 + z * f0)))
-            h[p] += select(x < -800.0, 0.0, select(x > 800.0, wt, mz(wt, f1 + z * f0))) + select(x < -800.0, 0.0, select(x > 800.0, 0.0, mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z)))))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = exp(-x * x)
-            g[p] += mz(w, 1.1283791670955126 * f0)
-            h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = exp(-x * x)
-            g[p] += mz(w, -1.1283791670955126 * f0)
-            h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = digamma(x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
-        elif code == 117:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            f0 = polygamma(1.0, x)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
-        elif code == 142:
-            pass
-        elif code == 143:
-            pass
-        elif code == 144:
-            pass
-        elif code == 145:
-            pass
+            q = b[i]
+            s = c[i]
+            u = splat(k[s])
+            g[p] += mz(w, u)
+            h[p] += mz(wt, u)
+            g[q] += w
+            h[q] += wt
         elif code == 5:
             p = a[i]
             q = b[i]
@@ -6701,6 +6446,10 @@ def forward_over_reverse_packs(frame, lo, hi):
             zt = t[r]
             g[q] += mz(w, -z / y)
             h[q] += mz(wt, -z / y) + mz(w, mz(-zt, 1.0 / y) + mz(yt, -(-z / y) / y))
+        elif code == 15:
+            p = a[i]
+            g[p] += -w
+            h[p] += -wt
         elif code == 16:
             p = a[i]
             q = b[i]
@@ -6724,6 +6473,83 @@ def forward_over_reverse_packs(frame, lo, hi):
             x = splat(k[p])
             g[q] += mz(w, x)
             h[q] += mz(wt, x)
+        elif code == 19:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x) + mz(w, xt)
+            g[s] += w
+            h[s] += wt
+        elif code == 20:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x) + mz(w, xt)
+        elif code == 21:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+            g[s] += w
+            h[s] += wt
+        elif code == 22:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+        elif code == 23:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+            g[s] += w
+            h[s] += wt
+        elif code == 24:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+        elif code == 25:
+            s = c[i]
+            g[s] += w
+            h[s] += wt
+        elif code == 26:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 2.0 * x)
+            h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
+        elif code == 27:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 3.0 * x * x)
+            h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
+        elif code == 28:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, -z * z)
+            h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
         elif code == 29:
             p = a[i]
             q = b[i]
@@ -6786,6 +6612,13 @@ def forward_over_reverse_packs(frame, lo, hi):
             pass
         elif code == 37:
             pass
+        elif code == 38:
+            p = a[i]
+            x = v[p]
+            g[p] += mz(w, sign(x))
+            h[p] += mz(wt, sign(x))
+        elif code == 39:
+            pass
         elif code == 40:
             p = a[i]
             q = b[i]
@@ -6800,6 +6633,14 @@ def forward_over_reverse_packs(frame, lo, hi):
             x = splat(k[p])
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
+        elif code == 43:
+            pass
+        elif code == 44:
+            pass
+        elif code == 45:
+            pass
+        elif code == 46:
+            pass
         elif code == 47:
             p = a[i]
             q = b[i]
@@ -6872,289 +6713,6 @@ def forward_over_reverse_packs(frame, lo, hi):
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            g[p] += mz(w, sign(x) * copysign(1.0, y))
-            h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 70:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            g[p] += mz(w, sign(x) * copysign(1.0, y))
-            h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            pass
-        elif code == 88:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = hypot(x, y)
-            g[p] += mz(w, y / f0 / f0)
-            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0 / f0) / f0))
-            g[q] += mz(w, -x / f0 / f0)
-            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 89:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            f0 = hypot(x, y)
-            g[p] += mz(w, y / f0 / f0)
-            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0 / f0) / f0))
-        elif code == 90:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            yt = t[q]
-            f0 = hypot(x, y)
-            g[q] += mz(w, -x / f0 / f0)
-            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 98:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            zt = t[r]
-            g[p] += select(z == 0.0, 0.0, mz(w, x / z))
-            h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-            g[q] += select(z == 0.0, 0.0, mz(w, y / z))
-            h[q] += select(z == 0.0, 0.0, mz(wt, y / z)) + select(z == 0.0, 0.0, mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
-        elif code == 99:
-            p = a[i]
-            x = v[p]
-            z = v[r]
-            xt = t[p]
-            zt = t[r]
-            g[p] += select(z == 0.0, 0.0, mz(w, x / z))
-            h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-        elif code == 105:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = sigmoid(x - y)
-            g[p] += select(x == y, w * 0.5, mz(w, f0))
-            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt + -yt, f0 * sigmoid(-(x - y)))))
-            f1 = sigmoid(y - x)
-            g[q] += select(x == y, w * 0.5, mz(w, f1))
-            h[q] += select(x == y, wt * 0.5, mz(wt, f1)) + select(x == y, 0.0, mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
-        elif code == 106:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            f0 = sigmoid(x - y)
-            g[p] += select(x == y, w * 0.5, mz(w, f0))
-            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
-        elif code == 108:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += select(x > 0.0, w, mz(w, y))
-            h[p] += select(x > 0.0, wt, mz(wt, y)) + select(x > 0.0, 0.0, mz(w, yt))
-            g[q] += select(x > 0.0, 0.0, mz(w, x))
-            h[q] += select(x > 0.0, 0.0, mz(wt, x)) + select(x > 0.0, 0.0, mz(w, xt))
-        elif code == 109:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            g[p] += select(x > 0.0, w, mz(w, y))
-            h[p] += select(x > 0.0, wt, mz(wt, y))
-        elif code == 110:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f1 = exp(x)
-            g[p] += select(x > 0.0, w, mz(w, y * f1))
-            h[p] += select(x > 0.0, wt, mz(wt, y * f1)) + select(x > 0.0, 0.0, mz(w, mz(yt, f1) + mz(mz(xt, f1), y)))
-            f0 = expm1(x)
-            g[q] += select(x > 0.0, 0.0, mz(w, f0))
-            h[q] += select(x > 0.0, 0.0, mz(wt, f0)) + select(x > 0.0, 0.0, mz(w, mz(xt, f1)))
-        elif code == 111:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            xt = t[p]
-            f0 = exp(x)
-            g[p] += select(x > 0.0, w, mz(w, y * f0))
-            h[p] += select(x > 0.0, wt, mz(wt, y * f0)) + select(x > 0.0, 0.0, mz(w, mz(mz(xt, f0), y)))
-        elif code == 118:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            yt = t[q]
-            f0 = polygamma(x + 1.0, y)
-            g[q] += mz(w, f0)
-            h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
-        elif code == 119:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            f0 = log(y)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
-            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
-            h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            f0 = log(y)
-            g[p] += mz(w, f0)
-            h[p] += mz(wt, f0)
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            yt = t[q]
-            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
-            h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(yt, -(x / y) / y)))
-        elif code == 122:
-            pass
-        elif code == 123:
-            pass
-        elif code == 124:
-            pass
-        elif code == 125:
-            pass
-        elif code == 126:
-            pass
-        elif code == 127:
-            pass
-        elif code == 128:
-            pass
-        elif code == 129:
-            pass
-        elif code == 130:
-            pass
-        elif code == 131:
-            pass
-        elif code == 132:
-            pass
-        elif code == 133:
-            pass
-        elif code == 134:
-            pass
-        elif code == 135:
-            pass
-        elif code == 136:
-            pass
-        elif code == 137:
-            pass
-        elif code == 138:
-            pass
-        elif code == 139:
-            pass
-        elif code == 140:
-            pass
-        elif code == 141:
-            pass
-        elif code == 3:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = v[s]
-            ut = t[s]
-            g[p] += mz(w, u)
-            h[p] += mz(wt, u) + mz(w, ut)
-            g[q] += w
-            h[q] += wt
-        elif code == 4:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            u = splat(k[s])
-            g[p] += mz(w, u)
-            h[p] += mz(wt, u)
-            g[q] += w
-            h[q] += wt
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
-            g[s] += w
-            h[s] += wt
-        elif code == 20:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
-        elif code == 21:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            y = splat(k[q])
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y)
-            g[s] += w
-            h[s] += wt
-        elif code == 22:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y)
-        elif code == 23:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x)
-            g[s] += w
-            h[s] += wt
-        elif code == 24:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x)
-        elif code == 25:
-            s = c[i]
-            g[s] += w
-            h[s] += wt
         elif code == 55:
             p = a[i]
             q = b[i]
@@ -7271,6 +6829,448 @@ def forward_over_reverse_packs(frame, lo, hi):
             x = splat(k[p])
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
+        elif code == 69:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            g[p] += mz(w, sign(x) * copysign(1.0, y))
+            h[p] += mz(wt, sign(x) * copysign(1.0, y))
+        elif code == 70:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            g[p] += mz(w, sign(x) * copysign(1.0, y))
+            h[p] += mz(wt, sign(x) * copysign(1.0, y))
+        elif code == 71:
+            pass
+        elif code == 72:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            g[p] += select(z == x, w, 0.0)
+            h[p] += select(z == x, wt, 0.0)
+        elif code == 73:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 0.5 / z)
+            h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
+        elif code == 74:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 1.0 / (3.0 * z * z))
+            h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
+        elif code == 75:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, z)
+            h[p] += mz(wt, z) + mz(w, zt)
+        elif code == 76:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 0.6931471805599453 * z)
+            h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
+        elif code == 77:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
+        elif code == 78:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / x)
+            h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
+        elif code == 79:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.4426950408889634 / x)
+            h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
+        elif code == 80:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 0.4342944819032518 / x)
+            h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
+        elif code == 81:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / (1.0 + x))
+            h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
+        elif code == 82:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = cos(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
+        elif code == 83:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sin(x)
+            g[p] += mz(w, -f0)
+            h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
+        elif code == 84:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, 1.0 + z * z)
+            h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
+        elif code == 85:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sqrt((1.0 - x) * (1.0 + x))
+            g[p] += mz(w, 1.0 / f0)
+            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
+        elif code == 86:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sqrt((1.0 - x) * (1.0 + x))
+            g[p] += mz(w, -1.0 / f0)
+            h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
+        elif code == 87:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / (1.0 + x * x))
+            h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
+        elif code == 88:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = hypot(x, y)
+            g[p] += mz(w, y / f0 / f0)
+            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0 / f0) / f0))
+            g[q] += mz(w, -x / f0 / f0)
+            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
+        elif code == 89:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            f0 = hypot(x, y)
+            g[p] += mz(w, y / f0 / f0)
+            h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0 / f0) / f0))
+        elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            f0 = hypot(x, y)
+            g[q] += mz(w, -x / f0 / f0)
+            h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = cosh(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sinh(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
+        elif code == 93:
+            p = a[i]
+            z = v[r]
+            zt = t[r]
+            g[p] += mz(w, (1.0 - z) * (1.0 + z))
+            h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
+        elif code == 94:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = hypot(x, 1.0)
+            g[p] += mz(w, 1.0 / f0)
+            h[p] += mz(wt, 1.0 / f0) + mz(w, mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(1.0 / f0) / f0))
+        elif code == 95:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sqrt(x - 1.0)
+            f1 = sqrt(x + 1.0)
+            g[p] += mz(w, 1.0 / (f0 * f1))
+            h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
+        elif code == 96:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
+        elif code == 97:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
+        elif code == 98:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            zt = t[r]
+            g[p] += select(z == 0.0, 0.0, mz(w, x / z))
+            h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
+            g[q] += select(z == 0.0, 0.0, mz(w, y / z))
+            h[q] += select(z == 0.0, 0.0, mz(wt, y / z)) + select(z == 0.0, 0.0, mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            g[p] += select(z == 0.0, 0.0, mz(w, x / z))
+            h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
+        elif code == 100:
+            p = a[i]
+            g[p] += w * 0.017453292519943295
+            h[p] += wt * 0.017453292519943295
+        elif code == 101:
+            p = a[i]
+            g[p] += w * 57.29577951308232
+            h[p] += wt * 57.29577951308232
+        elif code == 102:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            f0 = sigmoid(-x)
+            g[p] += mz(w, z * f0)
+            h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
+        elif code == 103:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / (x * (1.0 - x)))
+            h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
+        elif code == 104:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sigmoid(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
+        elif code == 105:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = sigmoid(x - y)
+            g[p] += select(x == y, w * 0.5, mz(w, f0))
+            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt + -yt, f0 * sigmoid(-(x - y)))))
+            f1 = sigmoid(y - x)
+            g[q] += select(x == y, w * 0.5, mz(w, f1))
+            h[q] += select(x == y, wt * 0.5, mz(wt, f1)) + select(x == y, 0.0, mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
+        elif code == 106:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            f0 = sigmoid(x - y)
+            g[p] += select(x == y, w * 0.5, mz(w, f0))
+            h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            g[p] += select(x > 0.0, w, 0.0)
+            h[p] += select(x > 0.0, wt, 0.0)
+        elif code == 108:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += select(x > 0.0, w, mz(w, y))
+            h[p] += select(x > 0.0, wt, mz(wt, y)) + select(x > 0.0, 0.0, mz(w, yt))
+            g[q] += select(x > 0.0, 0.0, mz(w, x))
+            h[q] += select(x > 0.0, 0.0, mz(wt, x)) + select(x > 0.0, 0.0, mz(w, xt))
+        elif code == 109:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            g[p] += select(x > 0.0, w, mz(w, y))
+            h[p] += select(x > 0.0, wt, mz(wt, y))
+        elif code == 110:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f1 = exp(x)
+            g[p] += select(x > 0.0, w, mz(w, y * f1))
+            h[p] += select(x > 0.0, wt, mz(wt, y * f1)) + select(x > 0.0, 0.0, mz(w, mz(yt, f1) + mz(mz(xt, f1), y)))
+            f0 = expm1(x)
+            g[q] += select(x > 0.0, 0.0, mz(w, f0))
+            h[q] += select(x > 0.0, 0.0, mz(wt, f0)) + select(x > 0.0, 0.0, mz(w, mz(xt, f1)))
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            xt = t[p]
+            f0 = exp(x)
+            g[p] += select(x > 0.0, w, mz(w, y * f0))
+            h[p] += select(x > 0.0, wt, mz(wt, y * f0)) + select(x > 0.0, 0.0, mz(w, mz(mz(xt, f0), y)))
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = erfc(-0.7071067811865476 * x)
+            f1 = exp(-0.5 * x * x)
+            g[p] += select(x < -40.0, 0.0, mz(w, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1)))
+            h[p] += select(x < -40.0, 0.0, mz(wt, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1))) + select(x < -40.0, 0.0, mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + select(fabs(x) > 40.0, 0.0, mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
+        elif code == 113:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            f0 = sigmoid(-x)
+            f1 = sigmoid(x)
+            g[p] += select(x < -800.0, 0.0, select(x > 800.0, w, mz(w, f1 + z * f0)))
+            h[p] += select(x < -800.0, 0.0, select(x > 800.0, wt, mz(wt, f1 + z * f0))) + select(x < -800.0, 0.0, select(x > 800.0, 0.0, mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z)))))
+        elif code == 114:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(-x * x)
+            g[p] += mz(w, 1.1283791670955126 * f0)
+            h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
+        elif code == 115:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(-x * x)
+            g[p] += mz(w, -1.1283791670955126 * f0)
+            h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
+        elif code == 116:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = digamma(x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
+        elif code == 117:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = polygamma(1.0, x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
+        elif code == 118:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            f0 = polygamma(x + 1.0, y)
+            g[q] += mz(w, f0)
+            h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
+        elif code == 119:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = log(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
+            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
+            h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
+        elif code == 120:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            f0 = log(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0)
+        elif code == 121:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
+            h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(yt, -(x / y) / y)))
+        elif code == 122:
+            pass
+        elif code == 123:
+            pass
+        elif code == 124:
+            pass
+        elif code == 125:
+            pass
+        elif code == 126:
+            pass
+        elif code == 127:
+            pass
+        elif code == 128:
+            pass
+        elif code == 129:
+            pass
+        elif code == 130:
+            pass
+        elif code == 131:
+            pass
+        elif code == 132:
+            pass
+        elif code == 133:
+            pass
+        elif code == 134:
+            pass
+        elif code == 135:
+            pass
+        elif code == 136:
+            pass
+        elif code == 137:
+            pass
+        elif code == 138:
+            pass
+        elif code == 139:
+            pass
+        elif code == 140:
+            pass
+        elif code == 141:
+            pass
+        elif code == 142:
+            pass
+        elif code == 143:
+            pass
+        elif code == 144:
+            pass
+        elif code == 145:
+            pass
         else:
             return i + ONE
     return 0

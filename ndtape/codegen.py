@@ -284,19 +284,24 @@ class Expand(ast.NodeTransformer):
         return node
 
     def visit_If(self, node: ast.If) -> ast.stmt:
-        """`if code == KIND` -> one branch an opcode of that kind."""
+        """`if code == KIND ... elif ...` -> one branch an opcode.
+
+        In the order of the codes: LLVM makes one jump table of at most 64 branches in a row, and
+        a table of consecutive codes is left by one comparison instead of a jump of its own.
+        """
         self.visit(node.test)
         if not ast.unparse(node.test).startswith("code == "):
             self.generic_visit(node)
             return node
-        rest: list[ast.stmt] = []
-        for statement in node.orelse:
-            visited = self.visit(statement)
-            rest += visited if isinstance(visited, list) else [visited]
-        kind = ast.unparse(node.test).removeprefix("code == ").lower()
-        for opcode in reversed([o for o in OPCODES if o.row.kind == kind]):
+        bodies: dict[str, list[ast.stmt]] = {}
+        rest: list[ast.stmt] = [node]
+        while len(rest) == 1 and isinstance(rest[0], ast.If):
+            kind = ast.unparse(rest[0].test).removeprefix("code == ").lower()
+            bodies[kind], rest = rest[0].body, rest[0].orelse
+        rest = [self.visit(s) for s in rest]
+        for opcode in reversed(OPCODES):
             branch = Branch(opcode, self.packs, self.nonzero)
-            body = [self.visit(s) for s in branch.statements(node.body)]
+            body = [self.visit(s) for s in branch.statements(bodies[opcode.row.kind])]
             test = ast.Compare(ast.Name("code"), [ast.Eq()], [ast.Constant(opcode.code)])
             rest = [ast.If(test, body, rest)]
         return rest[0]

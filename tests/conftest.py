@@ -25,7 +25,9 @@ def numbers(bench):
 
 
 # Zeros, ones and others in every combination of adjoint and tangents, never the same in all lanes.
-ADJOINT = np.array([1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 2.0, -1.5, -0.0, 1.0, 0.0, 3.0, 0.7, 1.0])
+ADJOINT = np.array(
+    [1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 2.0, -1.5, -0.0, 1.0, 0.0, 3.0, 0.7, 1.0]
+)
 TANGENT = np.array(
     [
         [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.3, 4.0, 0.6, 1.0, -0.0, 0.0, 1.0, 0.0, 2.0],

@@ -19,7 +19,7 @@ import pytest
 import ndtape
 
 PACKAGE = Path(ndtape.__file__).parent
-GRADIENT = "import ndtape as nt; x = nt.var(3.0); (x * x).backward(); print(x.grad)"
+GRADIENT = "import ndtape as nt; x = nt.var(3.0); (x**2).backward(); print(x.grad)"
 NOTICE = "ndtape: compiling the sweeps for this machine"
 NO_FOLDER = "ndtape: no folder for the compile cache can be written; set NUMBA_CACHE_DIR to one"
 OVERRIDE, SEARCH = 1, 2  # capabilities by which root reads and writes everything
@@ -63,20 +63,143 @@ def files(folder):
     return {p.relative_to(folder) for p in Path(folder).rglob("*.nb[ci]")}
 
 
+def copied(site):
+    shutil.copytree(PACKAGE, site / "ndtape", ignore=shutil.ignore_patterns("__pycache__"))
+    return site / "ndtape"
+
+
+KEPT = """
+    input copy stop attach add subtract multiply divide negative mz square cube reciprocal power log
+    mod floor_divide floor less less_equal greater greater_equal equal not_equal logical_and
+    logical_or logical_not where abs sign
+""".split()
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A copy whose table has only the rows that structure, products and their rules need."""
+    """A copy whose table has only the rows that the operators need."""
     site = tmp_path_factory.mktemp("small")
-    shutil.copytree(PACKAGE, site / "ndtape", ignore=shutil.ignore_patterns("__pycache__"))
-    table = site / "ndtape" / "ops.py"
-    text = table.read_text()
-    kept = {"input", "copy", "stop", "attach", "add", "negative", "multiply", "mz", "square", "cube"}
-    marker = "\n\nclass Opcode(NamedTuple):"
+    package = copied(site)
+    table = package / "ops.py"
+    text, marker = table.read_text(), "\n\nclass Opcode(NamedTuple):"
     assert text.count(marker) == 1
-    cut = f"\n\nTABLE = tuple(row for row in TABLE if row.name in {kept!r})\n"
+    cut = f"\n\nTABLE = tuple(row for row in TABLE if row.name in {KEPT!r})\n"
     table.write_text(text.replace(marker, cut + marker))
+    (package / "functions.py").write_text("from .record import operators\n__all__ = []\n")
+    finished(python(site, "-m", "ndtape.codegen"))
     return site
 
 
-def test_placeholder(small):
-    pass
+@pytest.fixture(scope="module")
+def warm(small, tmp_path_factory):
+    """A folder that holds what the small copy compiles for a gradient."""
+    cache = tmp_path_factory.mktemp("cache")
+    assert gradient(small, NUMBA_CACHE_DIR=cache).count(NOTICE) == 1
+    return cache
+
+
+def read_only(folder, allowed=0o555):
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(allowed)
+
+
+def test_numba_cache_dir_is_honoured(small, warm):
+    kept = files(warm)
+    assert {p.suffix for p in kept} == {".nbi", ".nbc"}
+    assert not files(small)
+    assert gradient(small, NUMBA_CACHE_DIR=warm) == ""
+    assert files(warm) == kept
+
+
+def test_the_state_is_told(small, warm, tmp_path):
+    out, _ = finished(python(small, "-m", "ndtape", NUMBA_CACHE_DIR=warm))
+    assert f"compile cache: {warm}" in out and " sweeps are compiled for table " in out
+    assert "warmup" not in out
+    out, _ = finished(python(small, "-m", "ndtape", NUMBA_CACHE_DIR=tmp_path))
+    assert "0 of 10 sweeps are compiled" in out and "`python -m ndtape warmup` compiles" in out
+
+
+def test_a_read_only_install_uses_the_home(small, tmp_path):
+    site, home = tmp_path / "site", tmp_path / "home"
+    shutil.copytree(small, site)
+    home.mkdir()
+    read_only(site)
+    try:
+        assert NOTICE in gradient(site, HOME=home, XDG_CACHE_HOME=None)
+        assert gradient(site, HOME=home, XDG_CACHE_HOME=None) == ""
+    finally:
+        read_only(site, 0o755)
+    assert files(home) and not files(site)
+
+
+def test_nothing_can_be_written(small, tmp_path):
+    """Everything works, compiled for this process alone; one line says so, one what to do."""
+    site, home = tmp_path / "site", tmp_path / "home"
+    shutil.copytree(small, site)
+    home.mkdir()
+    read_only(site), read_only(home)
+    try:
+        told = gradient(site, HOME=home, XDG_CACHE_HOME=None).splitlines()
+        state, _ = finished(python(site, "-m", "ndtape", HOME=home, XDG_CACHE_HOME=None))
+    finally:
+        read_only(site, 0o755), read_only(home, 0o755)
+    assert told.count(NO_FOLDER) == 1
+    assert [line for line in told if line != NO_FOLDER and not line.startswith(NOTICE)] == []
+    assert "compile cache: none, no folder can be written; set NUMBA_CACHE_DIR" in state
+    assert not files(tmp_path)
+
+
+def test_no_home_but_a_cache_folder(small, warm, tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(small, site)
+    read_only(site)
+    try:
+        told = gradient(site, HOME=None, XDG_CACHE_HOME=None, NUMBA_CACHE_DIR=tmp_path / "cache")
+    finally:
+        read_only(site, 0o755)
+    assert NOTICE in told and NO_FOLDER not in told
+    assert files(tmp_path / "cache")
+
+
+def test_two_processes_compile_into_one_empty_folder(small, tmp_path):
+    both = [python(small, "-c", GRADIENT, NUMBA_CACHE_DIR=tmp_path) for _ in range(2)]
+    for process in both:
+        out, err = finished(process)
+        assert out == "6.0\n"
+        assert [line for line in err.splitlines() if not line.startswith(NOTICE)] == []
+    assert gradient(small, NUMBA_CACHE_DIR=tmp_path) == ""
+
+
+@pytest.fixture
+def changed(small, tmp_path):
+    """The small copy with another derivative of the square, in the table only, for one test."""
+    package, original = small / "ndtape", tmp_path / "original"
+    shutil.copytree(package, original)
+    table = package / "ops.py"
+    text = table.read_text()
+    row = 'Op("square", UNARY, "x * x", "2 * x"'
+    assert text.count(row) == 1
+    table.write_text(text.replace(row, row.replace('"2 * x"', '"2.5 * x"')))
+    yield small
+    shutil.rmtree(package)
+    shutil.copytree(original, package)
+
+
+def test_a_changed_row_without_new_sweeps_is_refused(changed, warm):
+    process = python(changed, "-c", GRADIENT, NUMBA_CACHE_DIR=warm)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == ""
+    last = err.splitlines()[-1]
+    assert last.startswith("ndtape.errors.TapeError: ") and "run `make sweeps`" in last
+
+
+def test_a_changed_row_is_not_answered_from_the_old_cache(warm, changed):
+    """The old package's cache lies where the new one looks, as after an upgrade."""
+    before = files(warm)
+    shims = (changed / "ndtape" / "functions.py").read_text()
+    finished(python(changed, "-m", "ndtape.codegen"))
+    assert (changed / "ndtape" / "functions.py").read_text() == shims
+    out, err = finished(python(changed, "-c", GRADIENT, NUMBA_CACHE_DIR=warm))
+    assert out == "7.5\n" and NOTICE in err
+    assert files(warm) > before

@@ -8,6 +8,7 @@ meet.  The mathematics of single operations has its own matrix of tests.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import math
 import operator
@@ -147,7 +148,7 @@ def test_the_other_operand_may_take_over():
         __hash__ = None
 
     for x in leaf_and_result(1.5):
-        assert {x * Unit(), x + Unit(), x**Unit(), x - Unit(), x / Unit()} == {"taken"}
+        assert {x * Unit(), x + Unit(), x ** Unit(), x - Unit(), x / Unit()} == {"taken"}
         assert (x == Unit()) == "asked"
 
 
@@ -172,7 +173,7 @@ def test_complex_numbers_are_refused(number):
         nt.var(number)
 
 
-@pytest.mark.parametrize("value", [2, True, np.float32(2.0), np.int8(2), np.array(2.0), Fraction(2)])
+@pytest.mark.parametrize("value", [2, True, np.float32(2), np.int8(2), np.array(2.0), Fraction(2)])
 def test_leaves_of_every_kind_of_number(value):
     x = nt.var(value)
     assert type(x.value) is float and x.value == float(value)
@@ -281,8 +282,8 @@ def test_rounded_values_are_indices():
         assert words[math.floor(x)] == "yes"
         assert words[round(x)] == "perhaps"
         assert list(range(math.ceil(x))) == [0, 1]
-        assert int(math.trunc(x)) == 1
-        with pytest.raises(nt.UnsupportedError, match="a recording float is no index"):
+        assert math.trunc(x) == 1
+        with pytest.raises(nt.UnsupportedError, match=r"math.floor\(x\), round\(x\)"):
             words[x]
 
 
@@ -706,14 +707,8 @@ def two_programs(explicit_one, explicit_two, shared):
             with nt.Tape():
                 results.append(f())
         else:
-            with nt.Tape():  # left before the program begins: its tape is not this one
-                pass
-            results.append(asyncio.run(in_a_task(f)))
+            results.append(contextvars.Context().run(f))
     return x, y, results
-
-
-async def in_a_task(f):
-    return f()
 
 
 @pytest.mark.parametrize("explicit_one", [False, True])
@@ -732,7 +727,6 @@ def test_joining(explicit_one, explicit_two, shared, swapped, spent):
     c = b * 10.0 + a if swapped else a + 10.0 * b
     d = c * c
     assert c.value == pytest.approx(va + 10.0 * vb, rel=1e-15)
-    assert a.tape is b.tape is c.tape or (a.value, b.value) == (va, vb)
     nt.verify(c.tape)
     assert (a.value, b.value) == (va, vb)
     if spent is not None:
@@ -781,13 +775,13 @@ def test_tapes_that_users_hold_show_the_joined_program():
         b = y * 3.0
         b = b + 1.0
     c = a * b
-    assert len(one) == len(two) == 6
-    assert str(one) == str(two) and "r5 = " in str(one)
+    assert str(one) == str(two)
+    assert len(str(one).splitlines()) == 6
     assert one.gradient(c, [x, y]) == two.gradient(c, [x, y]) == [20.0, 12.0]
-    assert one == two and one[2:] == two[2:]
-    assert one.stats().instructions == 6
+    assert one[2:] == two[2:]
+    assert one.stats().instructions == two.stats().instructions == 6
     one.check_finite()
-    assert one.listing().count("v =") == 6
+    assert one.listing() == two.listing()
 
 
 def test_nested_tapes():
@@ -802,7 +796,7 @@ def test_nested_tapes():
     d = x * 6.0
     assert [len(outer), len(inner)] == [4, 2]
     assert a.tape is b.tape is c.tape is outer
-    assert d.tape not in (outer, inner) or d.tape is not outer
+    assert d.tape is not outer and d.tape is not inner
     with pytest.raises(ZeroDivisionError), nt.Tape() as failed:
         x * 7.0
         1 / 0  # noqa: B018
@@ -831,15 +825,14 @@ def test_generators_that_leave_their_tapes_in_any_order():
     x = nt.var(0.5)
 
     def holder():
-        with nt.Tape() as tape:
-            yield tape
+        with nt.Tape():
+            yield
             yield x * 2.0
 
     first, second = holder(), holder()
-    one, two = next(first), next(second)
     next(first), next(second)
+    assert [next(first).value, next(second).value] == [1.0, 1.0]
     first.close(), second.close()
-    assert len(one) + len(two) == 3 or len(one) + len(two) == 4
     y = x * 3.0
     assert y.value == 1.5
     y.backward()

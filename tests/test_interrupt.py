@@ -1,6 +1,6 @@
 """Ctrl-C during a sweep of several seconds is seen within one, and breaks nothing.
 
-The tape is large and dear (polygamma of a chain), made at once by tiling columns.  The process under
+The tape is large and dear (millions of polygammas), made at once from columns.  The process under
 test reports when its sweep has begun, gets SIGINT, and says what it saw and what still works.
 """
 

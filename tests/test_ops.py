@@ -1,4 +1,4 @@
-"""Every row of the op table in every form, on every path, at every kind of number (see matrix.py)."""
+"""Every row of the op table in every form, on every path, at every kind of number (matrix.py)."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ def variables(row):
     return [j for j, f in enumerate(matrix.widest(row).form) if f == "v"]
 
 
-# --- against mathematics ---------------------------------------------------------------------------
+# --- against mathematics -------------------------------------------------------------------------
 
 
 @rows
@@ -80,7 +80,7 @@ def test_sweeps_compute_what_the_row_says(row, numbers):
         assert not wrong.any(), list(zip(points, got[wrong], expected[wrong], strict=True))[:9]
 
 
-# --- against each other ----------------------------------------------------------------------------
+# --- against each other --------------------------------------------------------------------------
 
 
 @opcodes
@@ -143,18 +143,16 @@ def test_hessian_is_symmetric(opcode, numbers):
 
 @opcodes
 def test_zero_contributes_zero(opcode, bench, mixed):
-    """Whatever the partial derivative, infinite or nan: no adjoint, no gradient; no tangent, none."""
-    still = [not TANGENT[:, lane].any() for lane in range(matrix.LANES)]
+    """Whatever the partial derivative, infinite or nan: no adjoint, no tangent, no contribution."""
     for columns in mixed.values():
         for case in (c for c in bench.cases if c.opcode is opcode):
             slots = [s for s in case.operands if s >= 0]
-            unmoved = [s >= 0 and TANGENT[j] != 0 for j, s in enumerate(case.operands)]
-            resting = ~np.any([u if u is not False else np.zeros(16, bool) for u in unmoved], axis=0)
+            moving = [j for j, s in enumerate(case.operands) if s >= 0]
+            resting = ~TANGENT[moving].any(axis=0)
             assert (columns["t"][case.root][resting] == 0).all()
             for slot in slots:
                 assert (columns["g"][slot][ADJOINT == 0] == 0).all()
                 assert (columns["h"][slot][(ADJOINT == 0) | resting] == 0).all()
-    assert sum(still) >= 3
 
 
 @opcodes
@@ -178,7 +176,7 @@ def test_every_opcode_is_in_the_bench(bench):
     assert {c.opcode.code for c in bench.cases} == {o.code for o in OPCODES_TESTED}
 
 
-# --- kinks -----------------------------------------------------------------------------------------
+# --- kinks ---------------------------------------------------------------------------------------
 
 inf, nan = math.inf, math.nan
 
@@ -250,7 +248,7 @@ def test_untaken_branch_contributes_nothing(x):
     assert leaf.grad == 0.0
 
 
-# --- recorders -------------------------------------------------------------------------------------
+# --- recorders -----------------------------------------------------------------------------------
 
 
 def by_functions(name, point, moving):
@@ -264,7 +262,8 @@ def by_functions(name, point, moving):
 def by_tape(name, point, moving):
     """nt.<name> of results, which are recorded faster than leaves, and tape.gradient."""
     with nt.Tape() as tape:
-        operands = [_function("copy")(nt.var(x)) if m else x for x, m in zip(point, moving, strict=True)]
+        copied = _function("copy")
+        operands = [copied(nt.var(x)) if m else x for x, m in zip(point, moving, strict=True)]
         z = _function(name)(*operands)
     nt.verify(tape)
     return z.value, tape.gradient(z, [x for x, m in zip(operands, moving, strict=True) if m])
@@ -374,7 +373,7 @@ def test_numbers_give_numbers(row, numbers):
         assert same(float(value), found.value[i]) or value == 0.0 == found.value[i]
 
 
-# --- higher orders ---------------------------------------------------------------------------------
+# --- higher orders -------------------------------------------------------------------------------
 
 
 @rows

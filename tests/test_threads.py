@@ -15,7 +15,7 @@ import pytest
 import ndtape as nt
 from ndtape import run, tape
 from ndtape.ops import CODES
-from ndtape.record import core
+from ndtape.record import core, lifetime
 
 
 @pytest.fixture
@@ -112,6 +112,31 @@ def test_results_of_other_threads_can_be_used():
         total = total + y
     total.backward()
     assert [x.grad for x, _ in pairs] == [2.0 * k for k in range(6)]
+
+
+@pytest.mark.parametrize("threshold", [core.COMPACT_AT, 1000])
+def test_threads_share_results(threshold, eager_switching, monkeypatch):
+    """All on one tape, which grows under their hands (and is compacted only while one is there)."""
+    monkeypatch.setattr(core, "COMPACT_AT", threshold)
+    monkeypatch.setattr(lifetime, "COMPACT_AT", threshold)
+    w = nt.var(0.5)
+    base = w * 1.0
+
+    def work(k):
+        seen = []
+        for _ in range(30):
+            y = base
+            for _ in range(100):
+                y = y + w * float(k)
+            seen.append(y.value)
+        return seen, y
+
+    for k, (seen, y) in enumerate(in_threads(work, 8)):
+        assert seen == [0.5 + 50.0 * k] * 30
+        y.backward(retain_graph=True)
+        assert w.grad == 1.0 + 100.0 * k
+        w.grad = None
+    nt.verify(base.tape)
 
 
 def test_no_grad_in_one_thread_leaves_the_others_recording(eager_switching):

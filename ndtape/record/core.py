@@ -20,9 +20,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from ..ops import INPUT_CODE
 from ..run import SPENT, Workspace
-from ..tape import Stats, Tape
+from ..tape import Instruction, Stats, Tape
 
 if TYPE_CHECKING:
     from .values import Leaf, Var
@@ -144,6 +146,17 @@ class Recorder(Tape):
         def gradient(self, y: Var, xs: Any) -> Any: ...
         def tangent(self, ys: Any, xs: Any, seeds: Any = None) -> Any: ...
         def check_finite(self) -> None: ...
+
+    # A joined tape shows what it was joined into.
+
+    def __len__(self) -> int:
+        return Tape.__len__(destination(self))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        return Tape.columns(destination(self))
+
+    def instruction(self, i: int) -> Instruction:
+        return Tape.instruction(destination(self), i)
 
     def program(self, notes: dict[int, str] | None = None, limit: int = 200) -> str:
         return Tape.program(destination(self), notes, limit)
