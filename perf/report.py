@@ -32,7 +32,12 @@ def gradient_table(report, problem, task):
     """Header and lines: a contestant a line, a length a column, then two ratios of ours to it."""
     columns = lengths(report, problem)
     rows = [r for r in report["rows"] if r["problem"] == problem and r["task"] == task]
-    header = ["", *(power(n) for n in columns), "ndtape's time / this", "prepare, ns an operation"]
+    header = [
+        "",
+        *(power(n) for n in columns),
+        "ndtape's time / this, longest",
+        "prepare, ns an operation",
+    ]
     lines = []
     for name in dict.fromkeys(row["contestant"] for row in rows):
         own = {row["operations"]: row for row in rows if row["contestant"] == name}

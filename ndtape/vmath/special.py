@@ -13,7 +13,7 @@ from .dd import fast_two_sum, polynomial, two_product, two_sum
 from .exp import exp_pair, exp_reduced, scale
 from .kernel import constant, loop, table, when
 from .lanes import copysign, fabs, floor, fma, kernel, rint, select
-from .log import log_pair, power_pair
+from .log import log_pair, power, power_pair
 
 # erf(x) / x - 1 in x**2, for |x| < 1: error 2**-68
 _ERF = (
@@ -326,15 +326,21 @@ def _zeta_everywhere(s: Any, x: Any) -> Any:
 
 @kernel("f,f:f", lanewise=True)
 def polygamma(n, x):  # type: ignore[no-untyped-def]
-    """The n-th derivative of digamma, for whole n >= 0; nan at poles left of 0."""
+    """The n-th derivative of digamma, for whole n >= 0.
+
+    At poles left of 0 it is inf for odd n, where both sides agree, and nan for even n.
+    """
 
     def derivative() -> Any:
         s = n + 1.0
-        sign = 1.0 - 2.0 * (s - 2.0 * floor(0.5 * s))
+        odd = s == 2.0 * floor(0.5 * s)  # n is odd
+        sign = select(odd, 1.0, -1.0)
         pole = (floor(x) == x) & (x <= 0.0)
         value = sign * table(FACTORIALS, n) * _zeta_everywhere(s, select(pole, 1.0, x))
-        edge = select(x == 0.0, sign * copysign(math.inf, x), math.nan)
-        return select(pole, edge, value)
+        value = select(pole, select(odd, math.inf, math.nan), value)
+        # Where one term is all of it, and powers of x leave the range of the sum.
+        value = when(fabs(x) < 1e-20, lambda: sign * table(FACTORIALS, n) * power(x, -s), value)
+        return when(x > 1e40, lambda: sign * table(FACTORIALS, n - 1.0) * power(x, -n), value)
 
     fit = (n >= 1.0) & (n <= 170.0) & (floor(n) == n) & (x == x) & (fabs(x) < math.inf)
     value = select((n >= 1.0) & (x == math.inf), 0.0, math.nan)
