@@ -27,7 +27,8 @@ def warmup() -> str:
 
     module = sweeps()
     start = time.perf_counter()
-    entry(False), entry(True)
+    for name in ("holding", "releasing", "replay"):
+        entry(name)
     lines = [f"  {'entries':<28}{time.perf_counter() - start:6.2f} s"]
     for name, sweep in vars(module).items():
         if isinstance(sweep, Sweep):

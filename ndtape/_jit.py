@@ -28,12 +28,19 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from ._version import __version__
+from .ops import FRAME
 
 # "numpy": 1/0 is inf.  Never fastmath: nan and signed zeros must survive.
 FLAGS: dict[str, Any] = {"error_model": "numpy"}
+ADJOINTS = FRAME.index("g")
 
 jit = numba.njit(**FLAGS)
 u8 = types.uint64
+
+
+# Unsigned indices need no wrap-around; opcodes are compared with literals, which are signed, and
+# Numba would compare an unsigned number with a signed one as floats.
+LOADED = {types.uint8: u8, types.uint16: types.int64, types.uint32: u8, types.uint64: u8}
 
 
 class Column(types.Type):
@@ -41,7 +48,7 @@ class Column(types.Type):
 
     def __init__(self, dtype: types.Type) -> None:
         self.dtype = dtype
-        self.loaded = u8 if isinstance(dtype, types.Integer) else dtype
+        self.loaded = LOADED.get(dtype, dtype)
         super().__init__(name=f"ndtape.Column[{__version__}]({dtype})")
 
 
@@ -90,7 +97,8 @@ class _SetItem(AbstractTemplate):
 @lower_builtin(operator.getitem, Column, types.uint64)
 def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     loaded = builder.load(builder.gep(args[0], [args[1]]))
-    return builder.zext(loaded, ir.IntType(64)) if sig.return_type is u8 else loaded
+    whole = isinstance(sig.return_type, types.Integer) and loaded.type.width < 64
+    return builder.zext(loaded, ir.IntType(64)) if whole else loaded
 
 
 @lower_builtin(operator.setitem, Column, types.uint64, types.Any)
@@ -206,15 +214,31 @@ def _call_releasing(address, frame, lo, hi):  # type: ignore[no-untyped-def]
     return _call(address, frame, lo, hi)  # type: ignore[call-arg]
 
 
-def entry(releasing: bool) -> Callable[[int, int, int, int], int]:
-    """`call(sweep.address, frame, lo, hi) -> status`, holding or releasing the GIL."""
-    function = _call_releasing if releasing else _call_holding
-    name = f"{function.__name__}_{__version__}"
-    function.__qualname__ = name
-    signature_ = types.int64(u8, u8, u8, u8)
+def _replay(forward, reverse, frame, known, inputs, hi, root, lanes):  # type: ignore[no-untyped-def]
+    """Forward from `known` on, adjoint 1 at `root` and 0 elsewhere, reverse down to `inputs`."""
+    status = _call(forward, frame, known, hi)  # type: ignore[call-arg, var-annotated]
+    if status == 0:
+        g = f8_at(u8_at(frame)[ADJOINTS])
+        for i in range(u8(hi) * u8(lanes)):
+            g[i] = 0.0
+        for i in range(u8(root) * u8(lanes), u8(root + u8(1)) * u8(lanes)):
+            g[i] = 1.0
+        status = _call(reverse, frame, inputs, u8(root + u8(1)))  # type: ignore[call-arg]
+    return status
+
+
+def entry(name: str) -> Callable[..., int]:
+    """The compiled entry "holding", "releasing" (the GIL) or "replay".
+
+    The first two are called as ``call(sweep.address, frame, lo, hi)``; all answer a status.
+    """
+    function = {"holding": _call_holding, "releasing": _call_releasing, "replay": _replay}[name]
+    function.__qualname__ = f"{function.__name__}_{__version__}"
+    signature_ = types.int64(*[u8] * function.__code__.co_argcount)
 
     def build(cache: bool) -> Any:
-        return numba.njit(signature_, cache=cache, nogil=releasing, **FLAGS)(function)
+        nogil = name == "releasing"
+        return numba.njit(signature_, cache=cache, nogil=nogil, **FLAGS)(function)
 
     dispatcher = _with_cache(build)
     _alive.append(dispatcher)

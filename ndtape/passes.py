@@ -50,5 +50,5 @@ def seal(tape: Tape) -> Tape:
     sealed.extend_pool(fresh["k"])
     sealed.names = {int(new_slot[s]): name for s, name in tape.names.items()}
     if tape.lines is not None:
-        sealed.lines = {int(new_slot[i]): line for i, line in tape.lines.items()}
+        sealed.keep_lines([tape.lines[i] for i in order])
     return sealed

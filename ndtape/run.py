@@ -31,7 +31,7 @@ ALIGNMENT = 64
 REACHED, SPENT = np.uint8(1), np.uint8(2)  # bits of the column `mark`
 COLUMNS = {name: position for position, name in enumerate(FRAME)}
 
-Call = Callable[[int, int, int, int], int]
+Call = Callable[..., int]
 
 
 @cache
@@ -45,10 +45,10 @@ def sweeps() -> ModuleType:
 
 
 @cache
-def entry(releasing: bool) -> Call:
+def entry(name: str) -> Call:
     from ._jit import entry
 
-    return entry(releasing)
+    return entry(name)
 
 
 @cache
@@ -61,8 +61,8 @@ class Workspace:
     """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
 
     __slots__ = ("owner", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
-                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock", "_hold",
-                 "_forward")  # fmt: skip
+                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock",
+                 "_hold", "_forward", "_replay", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
         if lanes not in (1, LANES):
@@ -84,6 +84,8 @@ class Workspace:
         self.leading = -1  # inputs at the front, once counted
         self.lock = threading.RLock()  # long pieces release the GIL
         self._hold: Any = None
+        self._replay: Any = None
+        self._ready = -1  # length of the tape that `gradient` is prepared for
         self._forward = 0
 
     @property
@@ -156,7 +158,7 @@ class Workspace:
                 first, last = lo, min(hi, chunk.base + chunk.size, lo + size)
                 lo = last
             self.enter(chunk)
-            call = entry((last - first) * self.lanes >= RELEASE)
+            call = entry("releasing" if (last - first) * self.lanes >= RELEASE else "holding")
             start = time.perf_counter()
             status = call(where, self.frame_address, first, last)
             if status:
@@ -183,11 +185,12 @@ class Workspace:
             self.swept = max(self.swept, done)
 
     def lay_out(self) -> None:
-        """Write the result slots, of whole chunks, so that a look need not care."""
-        if self.laid < len(self.tape):
-            last = self.tape.chunks[-1]
-            for done in self.sweep("layout", self.laid, last.base + last.size):
-                self.laid = done
+        """Write the result slots of whole chunks: one an instruction while results are scalars."""
+        for chunk in self.tape.chunks:
+            end = chunk.base + chunk.size
+            if end > self.laid:
+                chunk.array("out", chunk.size)[:] = np.arange(chunk.base, end)
+                self.laid = end
 
     def value(self, slot: int) -> float:
         """The value in a slot, after a forward sweep over what is new."""
@@ -210,7 +213,7 @@ class Workspace:
             or n - start > RELEASE
         ):
             self.forward()
-            self._hold, self._forward = entry(False), address("forward")
+            self._hold, self._forward = entry("holding"), address("forward")
             return
         status = self._hold(self._forward, self.frame_address, start, n)
         if status:
@@ -230,6 +233,40 @@ class Workspace:
         for _ in self.sweep("reverse" + self.suffix, lo, top, backwards=True):
             pass
         return g
+
+    def gradient(self, root: int) -> np.ndarray:
+        """Adjoints g of one root, after a forward sweep over what is new.
+
+        `reverse` with seed 1, in a single call where the tape is short: calls from Python would
+        cost more than the sweeps.
+        """
+        tape = self.owner()
+        n = tape.base + tape.n
+        if n != self._ready or tape.constants is not self.constants:
+            if len(tape.chunks) > 1 or n * self.lanes >= RELEASE:
+                return self.reverse({root: 1.0})
+            self._prepare(n)
+        if root >= n:
+            raise ArgumentError(f"slot {root} is not on this tape of {n} instructions")
+        replay, forward, reverse = self._replay
+        inputs = self.leading if self.leading > 0 else 0
+        status = replay(
+            forward, reverse, self.frame_address, self.swept, inputs, n, root, self.lanes
+        )
+        if status:
+            raise BadTapeError(f"unknown opcode at instruction {status - 1}")
+        self.swept = n
+        return self.arrays["g"]
+
+    def _prepare(self, n: int) -> None:
+        """Buffers, frame and addresses for `gradient` on a tape of n instructions in one chunk."""
+        self.array("v")
+        self.array("g")
+        self.lay_out()
+        self.enter(self.tape.chunks[0])
+        names = ("forward" + self.suffix, "reverse" + self.suffix)
+        self._replay = (entry("replay"), *map(address, names))
+        self._ready = n
 
     def tangent(self, seeds: dict[int, Any]) -> np.ndarray:
         """Tangents t along `seeds` (input slot -> tangent); returns the buffer."""

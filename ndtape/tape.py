@@ -160,7 +160,7 @@ class Tape:
         self.constants = np.empty(16)
         self.k: Any = memoryview(self.constants)
         self.names: dict[int, str] = {}
-        self.lines: dict[int, tuple[Any, int]] | None = None
+        self.lines: list[tuple[Any, int] | None] | None = None  # by instruction, for all chunks
         self.arm()
 
     # --- growth --------------------------------------------------------------------------------
@@ -184,6 +184,8 @@ class Tape:
                 "sweep shorter pieces"
             )
         self.chunks.append(Chunk(base, size))
+        if self.lines is not None:
+            self.lines += [None] * size
         self.base, self.n = base, 0
 
     def constant(self, value: float) -> int:
@@ -303,6 +305,11 @@ class Tape:
             self.n += count
             done += count
 
+    def keep_lines(self, lines: list[tuple[Any, int] | None]) -> None:
+        """Take over the source lines of instructions that were added by `extend`."""
+        room = self.chunks[-1].base + self.chunks[-1].size
+        self.lines = [*lines, *[None] * (room - len(lines))]
+
     def extend_pool(self, values: np.ndarray) -> None:
         """Add many constants."""
         while self.kn + len(values) > len(self.constants):
@@ -358,9 +365,10 @@ class Tape:
 
     def where(self, i: int) -> str:
         """``file:line`` of the user's code that recorded instruction i, "" where not known."""
-        if not self.lines or i not in self.lines:
+        line = self.lines[i] if self.lines is not None else None
+        if line is None:
             return ""
-        code, lasti = self.lines[i]
+        code, lasti = line
         return f"{code.co_filename}:{line_number(code, lasti)}"
 
     def allocated(self) -> int:

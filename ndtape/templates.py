@@ -12,14 +12,6 @@ Every sweep returns 0, or 1 + the instruction whose opcode it does not know.
 """
 
 
-def layout(frame, lo, hi):
-    """Give instructions lo..hi the result slots lo..hi: one each while all results are scalars."""
-    out = columns(frame)
-    for i in range(lo, hi):
-        out[i] = i
-    return 0
-
-
 def forward(frame, lo, hi):
     """Values of instructions lo..hi, in order."""
     op, out, a, b, c, k, v = columns(frame)

@@ -139,7 +139,7 @@ class _Call:
         for x in self.variables:
             core.resolve(x)
         work = y.tape.work
-        g = work.reverse({y.slot: 1.0})
+        g = work.gradient(y.slot)
         return work.value(y.slot), self._shaped([float(g[x.slot]) for x in self.variables])
 
     def _recorded(self, y: Result) -> list[Any]:

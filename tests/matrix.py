@@ -384,7 +384,15 @@ def _chosen(test: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
     return np.where(test, yes(), no())
 
 
+def _polygamma_convention(n: Any, x: Any) -> Any:
+    """SciPy's, but nan where the two sides of a pole differ, and among the poles at -inf."""
+    poles = (x <= 0) & (x == np.floor(x)) & (x != 0)
+    undecided = np.isneginf(x) | (poles & (np.asarray(n) % 2 == 0))
+    return np.where(undecided, np.nan, scipy.special.polygamma(n, x) + 0.0)
+
+
 NUMPY: dict[str, Callable[..., Any]] = {
+    "polygamma": _polygamma_convention,
     "sigmoid": scipy.special.expit,
     "softplus": lambda x: np.logaddexp(0.0, x),
     "digamma": scipy.special.psi,

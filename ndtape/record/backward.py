@@ -51,7 +51,8 @@ def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: A
     tape = y.tape
     with tape.work.lock:
         mark = reached(y)
-        g = tape.work.reverse({y.slot: seed})
+        once = seed == 1.0  # the usual case, in one call
+        g = tape.work.gradient(y.slot) if once else tape.work.reverse({y.slot: seed})
         _deposit(tape, mark, g)
         if not retain_graph:
             _spend(tape, mark)
@@ -114,7 +115,7 @@ def gradient(_: Recorder, y: Var, xs: Any) -> Any:
     tape = y.tape
     with tape.work.lock:
         mark = reached(y)
-        g = tape.work.reverse({y.slot: 1.0})
+        g = tape.work.gradient(y.slot)
         inputs = sum(bool(mark[slot] & REACHED) for slot, _ in tape.inputs)
         tape.walked = int(np.count_nonzero(mark & REACHED)) - inputs
         answers = [sum(float(g[slot]) for slot in _slots(tape, x)) for x in wanted]

@@ -79,7 +79,8 @@ class Recorder(Tape):
         self.ended = False
         self.any_spent = False
         self.compact_at = COMPACT_AT
-        self.lines = {} if lines or lines_wanted() else None
+        if lines or lines_wanted():
+            self.keep_lines([])
         self.entered: list[weakref.ref[Recorder] | None] = []  # what was current, a `with` each
 
     def arm(self) -> None:
@@ -255,6 +256,8 @@ def current() -> Recorder:
     if tape is None or tape.ended or tape.joined is not None:
         if tape is not None and tape.joined is not None:
             tape = destination(tape)
+            if tape.kept and not tape.entered:
+                tape = None  # a user's tape that has been left: only operands lead there
         if tape is None or tape.ended:
             tape = Recorder()
         _current.set(weakref.ref(tape))

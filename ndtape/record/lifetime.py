@@ -67,7 +67,7 @@ def join(one: Recorder, other: Recorder) -> Recorder:
     one.retained |= {slot + offset: grad for slot, grad in other.retained.items()}
     one.names |= {slot + offset: name for slot, name in other.names.items()}
     if one.lines is not None and other.lines is not None:
-        one.lines |= {slot + offset: line for slot, line in other.lines.items()}
+        one.lines[offset : offset + n] = other.lines[:n]
     one.any_spent |= other.any_spent
     one.absorbed += [other, *other.absorbed]
     one.arm()
@@ -116,7 +116,7 @@ def compact(tape: Recorder) -> None:
 
     Does nothing when most instructions are alive, or when the collector cannot see all objects.
     """
-    tape.compact_at = max(COMPACT_AT, 2 * len(tape))
+    tape.compact_at = max(COMPACT_AT, 4 * len(tape))  # unless something is dropped
     if gc.get_freeze_count():
         return
     with tape.work.lock:
@@ -170,6 +170,6 @@ def _replace(tape: Recorder, columns: Columns, new_slot: np.ndarray, results: li
     tape.retained = dict(kept(tape.retained.items()))
     tape.names = dict(kept(tape.names.items()))
     if tape.lines is not None:
-        tape.lines = dict(kept(tape.lines.items()))
+        tape.keep_lines([tape.lines[i] for i in np.flatnonzero(new_slot >= 0)])
     tape.compact_at = max(COMPACT_AT, 2 * count)
     tape.arm()
