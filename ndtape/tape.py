@@ -169,10 +169,11 @@ class Tape:
         """Let recorders write into the open chunk."""
         chunk = self.chunks[-1]
         self.op, self.a, self.b, self.c = chunk.op, chunk.a, chunk.b, chunk.c
+        self.k = memoryview(self.constants)
 
     def disarm(self) -> None:
         """Make every write raise IndexError, which sends recorders through the slow path."""
-        self.op = self.a = self.b = self.c = EMPTY
+        self.op = self.a = self.b = self.c = self.k = EMPTY
 
     def open_chunk(self) -> None:
         """Add a chunk after a full one."""
@@ -191,18 +192,19 @@ class Tape:
     def constant(self, value: float) -> int:
         """The index of a new entry of the constant pool."""
         index = self.kn
-        try:
-            self.k[index] = value
-        except IndexError:
+        if index == len(self.constants):
             self._grow_pool()
-            self.k[index] = value
+        self.constants[index] = value
         self.kn = index + 1
         return index
 
     def _grow_pool(self) -> None:
+        armed, self.k = bool(self.op), EMPTY  # what another thread adds must not be lost
         grown = np.empty(2 * len(self.constants))
         grown[: self.kn] = self.constants[: self.kn]
-        self.constants, self.k = grown, memoryview(grown)
+        self.constants = grown
+        if armed:
+            self.k = memoryview(grown)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -250,7 +252,8 @@ class Tape:
         opcode = OPCODES[chunk.op[j]]
         stored = (chunk.a[j], chunk.b[j], chunk.c[j])
         operands = tuple(
-            x if form == "v" else self.k[x] for x, form in zip(stored, opcode.form, strict=False)
+            x if form == "v" else float(self.constants[x])
+            for x, form in zip(stored, opcode.form, strict=False)
         )
         return Instruction(i, opcode, i, operands)
 

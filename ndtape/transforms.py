@@ -190,4 +190,6 @@ def _variable(tape: Recorder, x: Any) -> Var:
         copied = apply(ROWS["copy"], x)
         assert isinstance(copied, Var)
         return copied
-    return result(tape, tape.add_input(x.value if isinstance(x, Var) else as_number(x)))
+    number = x.value if isinstance(x, Var) else as_number(x)
+    with core.growth:
+        return result(tape, tape.add_input(number))

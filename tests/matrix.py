@@ -388,7 +388,7 @@ def _polygamma_convention(n: Any, x: Any) -> Any:
     """SciPy's, but nan where the two sides of a pole differ, and among the poles at -inf."""
     poles = (x <= 0) & (x == np.floor(x)) & (x != 0)
     undecided = np.isneginf(x) | (poles & (np.asarray(n) % 2 == 0))
-    return np.where(undecided, np.nan, scipy.special.polygamma(n, x) + 0.0)
+    return np.where(undecided, np.nan, scipy.special.polygamma(n, x))
 
 
 NUMPY: dict[str, Callable[..., Any]] = {

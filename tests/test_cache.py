@@ -117,7 +117,7 @@ def test_the_state_is_told(small, warm, tmp_path):
     assert f"compile cache: {warm}" in out and " sweeps are compiled for table " in out
     assert "warmup" not in out
     out, _ = finished(python(small, "-m", "ndtape", NUMBA_CACHE_DIR=tmp_path))
-    assert "0 of 10 sweeps are compiled" in out and "`python -m ndtape warmup` compiles" in out
+    assert "0 of 9 sweeps are compiled" in out and "`python -m ndtape warmup` compiles" in out
 
 
 def test_a_read_only_install_uses_the_home(small, tmp_path):
@@ -203,3 +203,14 @@ def test_a_changed_row_is_not_answered_from_the_old_cache(warm, changed):
     out, err = finished(python(changed, "-c", GRADIENT, NUMBA_CACHE_DIR=warm))
     assert out == "7.5\n" and NOTICE in err
     assert files(warm) > before
+
+
+def test_a_damaged_cache_is_compiled_again(small, tmp_path):
+    cache = tmp_path / "cache"
+    assert NOTICE in gradient(small, NUMBA_CACHE_DIR=cache)
+    for name in files(cache):
+        if name.suffix == ".nbc":
+            (cache / name).write_bytes(b"")
+    out, err = finished(python(small, "-c", GRADIENT, NUMBA_CACHE_DIR=cache))
+    assert out == "6.0\n"
+    assert "the compile cache is damaged" in err

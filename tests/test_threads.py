@@ -15,7 +15,7 @@ import pytest
 import ndtape as nt
 from ndtape import run, tape
 from ndtape.ops import CODES
-from ndtape.record import core, lifetime
+from ndtape.record import core
 
 
 @pytest.fixture
@@ -114,11 +114,8 @@ def test_results_of_other_threads_can_be_used():
     assert [x.grad for x, _ in pairs] == [2.0 * k for k in range(6)]
 
 
-@pytest.mark.parametrize("threshold", [core.COMPACT_AT, 1000])
-def test_threads_share_results(threshold, eager_switching, monkeypatch):
-    """All on one tape, which grows under their hands (and is compacted only while one is there)."""
-    monkeypatch.setattr(core, "COMPACT_AT", threshold)
-    monkeypatch.setattr(lifetime, "COMPACT_AT", threshold)
+def test_threads_share_results(eager_switching):
+    """All on one tape, which grows, and joins the tapes of the threads, under their hands."""
     w = nt.var(0.5)
     base = w * 1.0
 

@@ -165,11 +165,13 @@ def check_finite(tape: Recorder) -> None:
     where the tape records them: ``nt.Tape(lines=True)``.
     """
     tape = core.destination(tape)
-    tape.work.forward()
-    n = len(tape)
-    bad = np.flatnonzero(~np.isfinite(tape.work.array("v")[:n]))
+    with tape.work.lock:
+        tape.work.forward()
+        n = len(tape)
+        v = tape.work.array("v")
+    bad = np.flatnonzero(~np.isfinite(v[:n]))
     if len(bad):
-        _not_finite(tape, int(bad[0]), "value", float(tape.work.array("v")[bad[0]]))
+        _not_finite(tape, int(bad[0]), "value", float(v[bad[0]]))
     if "g" in tape.work.arrays:
         bad = np.flatnonzero(~np.isfinite(tape.work.array("g")[:n]))
         if len(bad):

@@ -133,9 +133,11 @@ class Recorder(Tape):
 
     def open_chunk(self) -> None:
         with growth:
+            armed = bool(self.op)
             self.disarm()  # other threads meet the lock in `apply` until the chunk is in place
             super().open_chunk()
-            self.arm()
+            if armed:
+                self.arm()
 
     def allocated(self) -> int:
         return super().allocated() + self.work.allocated()
@@ -174,8 +176,9 @@ class Recorder(Tape):
         Constants stand in the text and have no adjoint: none is kept for them.
         """
         tape = destination(self)
-        tape.work.forward()
-        v, g = tape.work.array("v"), tape.work.array("g")
+        with tape.work.lock:
+            tape.work.forward()
+            v, g = tape.work.array("v"), tape.work.array("g")
         notes = {
             i: (f"  value {v[i]:<16.9g}" if values else "")
             + (f"  adjoint {g[i]:.9g}" if adjoints else "")
@@ -231,7 +234,10 @@ def user_line() -> str:
 def is_spent(x: Var) -> bool:
     """Whether `backward` has walked through this value: then it is only a number."""
     resolve(x)
-    return x.tape.any_spent and bool(x.tape.work.array("mark")[x.slot] & SPENT)
+    if not x.tape.any_spent:
+        return False
+    with x.tape.work.lock:
+        return bool(x.tape.work.array("mark")[x.slot] & SPENT)
 
 
 def note_line(tape: Tape, slot: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -50,17 +51,19 @@ def join(one: Recorder, other: Recorder) -> Recorder:
     """Append the shorter tape to the longer one; results of both stay valid."""
     if (other.kept, len(other)) > (one.kept, len(one)):
         one, other = other, one
-    for tape in (one, other):
-        tape.disarm()
-        tape.work.forward()
-    offset, n = len(one), len(other)
-    columns = shifted(other.columns(), offset, one.kn)
-    one.extend(columns)
-    one.extend_pool(columns["k"])
-    for name in ("v", "mark"):
-        one.work.array(name)[offset : offset + n] = other.work.array(name)[:n]
-    one.work.swept = len(one)
-    one.work.lay_out()
+    one.disarm()
+    other.disarm()
+    with one.work.lock, other.work.lock:
+        one.work.forward()
+        other.work.forward()
+        offset, n = len(one), len(other)
+        columns = shifted(other.columns(), offset, one.kn)
+        one.extend(columns)
+        one.extend_pool(columns["k"])
+        for name in ("v", "mark"):
+            one.work.array(name)[offset : offset + n] = other.work.array(name)[:n]
+        one.work.swept = len(one)
+        one.work.lay_out()
     one.inputs += [(slot + offset, leaf) for slot, leaf in other.inputs]
     for token, slot in other.leaf_slots.items():
         one.leaf_slots.setdefault(token, slot + offset)
@@ -133,10 +136,7 @@ def compact(tape: Recorder) -> None:
         values = tape.work.array("v")[: len(tape)]
         columns = _without_operands(tape.columns(), np.flatnonzero(mark & SPENT), values)
         fresh, new_slot = rearranged(columns, order)
-        _replace(tape, fresh, new_slot, results)
-        tape.work.array("v")[: len(order)] = values[order]
-        tape.work.array("mark")[: len(order)] = mark[order] & SPENT
-        tape.work.swept = len(order)
+        _replace(tape, fresh, new_slot, results, values[order], mark[order] & SPENT)
 
 
 def _without_operands(columns: Columns, spent: np.ndarray, values: np.ndarray) -> Columns:
@@ -147,7 +147,14 @@ def _without_operands(columns: Columns, spent: np.ndarray, values: np.ndarray) -
     return {**columns, "op": op, "a": a, "k": np.concatenate([columns["k"], values[spent]])}
 
 
-def _replace(tape: Recorder, columns: Columns, new_slot: np.ndarray, results: list[Result]) -> None:
+def _replace(
+    tape: Recorder,
+    columns: Columns,
+    new_slot: np.ndarray,
+    results: list[Result],
+    values: np.ndarray,
+    marks: np.ndarray,
+) -> None:
     """Give a tape other instructions, and everything that names a slot the new number."""
 
     def kept(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
@@ -157,19 +164,22 @@ def _replace(tape: Recorder, columns: Columns, new_slot: np.ndarray, results: li
     tape.chunks = [Chunk(0, max(count + count // 2, COMPACT_AT))]
     tape.base = tape.n = tape.kn = 0
     tape.constants = np.empty(max(len(columns["k"]), 16))
-    tape.k = memoryview(tape.constants)
     tape.extend(columns)
     tape.extend_pool(columns["k"])
-    tape.work = Workspace(tape, owned=True)
-    for x in results:
-        x.slot = int(new_slot[x.slot])
     tape.inputs = list(kept(tape.inputs))
-    tape.leaf_slots = {
-        token: int(new_slot[s]) for token, s in tape.leaf_slots.items() if new_slot[s] >= 0
-    }
+    known = [(slot, token) for token, slot in tape.leaf_slots.items()]
+    tape.leaf_slots = {token: slot for slot, token in kept(known)}
     tape.retained = dict(kept(tape.retained.items()))
     tape.names = dict(kept(tape.names.items()))
     if tape.lines is not None:
         tape.keep_lines([tape.lines[i] for i in np.flatnonzero(new_slot >= 0)])
     tape.compact_at = max(COMPACT_AT, 2 * count)
+    work = Workspace(tape, owned=True)
+    work.array("v")[:count] = values
+    work.array("mark")[:count] = marks
+    work.swept = count
+    # In one call, so that no other thread reads a new slot from old values or the reverse.
+    slots = [int(new_slot[x.slot]) for x in results]
+    names = ["work", *["slot"] * len(slots)]
+    deque(map(setattr, [tape, *results], names, [work, *slots]), maxlen=0)
     tape.arm()

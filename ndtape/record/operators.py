@@ -84,7 +84,8 @@ def _fit(tape: Recorder, row: Op, form: str, arguments: list[int]) -> tuple[str,
     if row.name == "polygamma":
         raise UnsupportedError("the order of polygamma must be a plain whole number")
     slots = [
-        a if f == "v" else tape.add_input(tape.k[a]) for a, f in zip(arguments, form, strict=True)
+        a if f == "v" else tape.add_input(float(tape.constants[a]))
+        for a, f in zip(arguments, form, strict=True)
     ]
     return "v" * len(form), slots
 

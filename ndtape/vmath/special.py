@@ -343,6 +343,7 @@ def polygamma(n, x):  # type: ignore[no-untyped-def]
         return when(x > 1e40, lambda: sign * table(FACTORIALS, n - 1.0) * power(x, -n), value)
 
     fit = (n >= 1.0) & (n <= 170.0) & (floor(n) == n) & (x == x) & (fabs(x) < math.inf)
-    value = select((n >= 1.0) & (x == math.inf), 0.0, math.nan)
+    even = n == 2.0 * floor(0.5 * n)
+    value = select((n >= 1.0) & (x == math.inf), select(even, -0.0, 0.0), math.nan)
     value = when(fit, derivative, value)
     return when(n == 0.0, lambda: digamma(x), value)
