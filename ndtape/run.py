@@ -61,8 +61,8 @@ class Workspace:
     """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
 
     __slots__ = ("owner", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
-                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock",
-                 "_hold", "_forward", "_replay", "_ready")  # fmt: skip
+                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock", "busy",
+                 "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
         if lanes not in (1, LANES):
@@ -83,8 +83,10 @@ class Workspace:
         self.laid = 0  # instructions whose result slot is written
         self.leading = -1  # inputs at the front, once counted
         self.lock = threading.RLock()  # long pieces release the GIL
+        self.busy = 0  # sweeps under way
         self._hold: Any = None
         self._replay: Any = None
+        self._inputs: np.ndarray | None = None  # the part of v that `set_inputs` writes
         self._ready = -1  # length of the tape that `gradient` is prepared for
         self._forward = 0
 
@@ -121,8 +123,10 @@ class Workspace:
     def _install(self, name: str, array: np.ndarray) -> None:
         self.arrays[name] = array
         self.frame[COLUMNS[name]] = address_of(array)
-        if name == "v" and self.lanes == 1:
-            self.values = memoryview(array)
+        if name == "v":
+            self._inputs = None
+            if self.lanes == 1:
+                self.values = memoryview(array)
 
     def _grow(self) -> None:
         """Room for every instruction of the open chunk."""
@@ -149,24 +153,32 @@ class Workspace:
         """Run a sweep over instructions lo..hi in pieces; yields where each piece ended."""
         where = address(name)
         size = FIRST_PIECE // self.lanes
-        while lo < hi:
-            chunk = self.tape.chunk_of(hi - 1 if backwards else lo)
-            if backwards:
-                first, last = max(lo, chunk.base, hi - size), hi
-                hi = first
-            else:
-                first, last = lo, min(hi, chunk.base + chunk.size, lo + size)
-                lo = last
-            self.enter(chunk)
-            call = entry("releasing" if (last - first) * self.lanes >= RELEASE else "holding")
-            start = time.perf_counter()
-            status = call(where, self.frame_address, first, last)
-            if status:
-                raise BadTapeError(
-                    f"the {name} sweep met an unknown opcode at instruction {status - 1}"
-                )
-            size = self._next_size(last - first, time.perf_counter() - start)
-            yield first if backwards else last
+        self.busy += 1
+        try:
+            while lo < hi:
+                chunk = self.tape.chunk_of(hi - 1 if backwards else lo)
+                if backwards:
+                    first, last = max(lo, chunk.base, hi - size), hi
+                    hi = first
+                else:
+                    first, last = lo, min(hi, chunk.base + chunk.size, lo + size)
+                    lo = last
+                start = time.perf_counter()
+                self._piece(name, where, chunk, first, last)
+                size = self._next_size(last - first, time.perf_counter() - start)
+                yield first if backwards else last
+        finally:
+            self.busy -= 1
+
+    def _piece(self, name: str, where: int, chunk: Chunk, first: int, last: int) -> None:
+        """One call of a sweep."""
+        self.enter(chunk)
+        call = entry("releasing" if (last - first) * self.lanes >= RELEASE else "holding")
+        status = call(where, self.frame_address, first, last)
+        if status:
+            raise BadTapeError(
+                f"the {name} sweep met an unknown opcode at instruction {status - 1}"
+            )
 
     def _next_size(self, done: int, seconds: float) -> int:
         """Instructions for the next piece, from how long the last one took."""
@@ -195,24 +207,29 @@ class Workspace:
     def value(self, slot: int) -> float:
         """The value in a slot, after a forward sweep over what is new."""
         if slot >= self.swept:
-            with self.lock:
-                self.catch_up()
+            self.catch_up()
         return self.values[slot]  # type: ignore[no-any-return]
 
     def catch_up(self) -> None:
-        """`forward()`, by the shortest way when little was recorded: comparisons wait for it."""
+        """`forward()`, by the shortest way when little was recorded: comparisons wait for it.
+
+        That way takes no lock: it calls nothing that lets another thread run, and where `busy`
+        says that one is in the middle of a sweep, it is not taken.
+        """
         tape = self.owner()
         n = tape.base + tape.n
         start = self.swept
         # A chunk that the frame points at has its slots laid out and its values allocated.
         if (
             self._hold is None
+            or self.busy
             or self.chunk is not tape.chunks[-1]
-            or start < tape.base
             or self.constants is not tape.constants
+            or start < tape.base
             or n - start > RELEASE
         ):
-            self.forward()
+            with self.lock:
+                self.forward()
             self._hold, self._forward = entry("holding"), address("forward")
             return
         status = self._hold(self._forward, self.frame_address, start, n)
@@ -296,7 +313,7 @@ class Workspace:
         Bit 1, spent, stops the walk: behind a spent slot nothing is marked.
         """
         self.lay_out()
-        mark = self.array("mark")
+        mark = self.array("mark")[: max(len(self.tape), 1)]
         mark &= SPENT
         mark[roots] |= REACHED
         for _ in self.sweep("reach", 0, int(max(roots, default=-1)) + 1, backwards=True):
@@ -307,13 +324,16 @@ class Workspace:
         """New values for the leading inputs of a sealed tape: shape (inputs,) or (inputs, 16)."""
         if self.leading < 0:
             self.leading = leading_inputs(self.tape)
-        count = self.leading
-        values = np.asarray(values, dtype=np.float64)
-        expected = (count,) if self.lanes == 1 else (count, self.lanes)
-        if values.shape != expected:
-            raise ArgumentError(f"this tape takes values of shape {expected}, got {values.shape}")
-        self.array("v")[:count] = values
-        self.swept = count
+        if self._inputs is None:
+            self._inputs = self.array("v")[: self.leading]
+        if getattr(values, "shape", None) != self._inputs.shape:
+            values = np.asarray(values, dtype=np.float64)
+            if values.shape != self._inputs.shape:
+                raise ArgumentError(
+                    f"this tape takes values of shape {self._inputs.shape}, got {values.shape}"
+                )
+        self._inputs[:] = values
+        self.swept = self.leading
 
     def allocated(self) -> int:
         """Bytes held by the buffers."""

@@ -1,6 +1,6 @@
 """The Wengert tape: instructions in named columns, and nothing that computes.
 
-Memory is a list of chunks that double in size up to a million instructions, so that growing never
+Memory is a list of chunks that grow fourfold up to a million instructions, so that growing never
 copies.  A chunk is one NumPy buffer; Python recorders write it through memoryviews, whose
 IndexError is the test for a full chunk, and compiled code through addresses.  Columns that an
 opcode does not use hold rubbish; `columns()` is the clean copy that users, tests and files see.
@@ -178,7 +178,7 @@ class Tape:
     def open_chunk(self) -> None:
         """Add a chunk after a full one."""
         last = self.chunks[-1]
-        base, size = last.base + last.size, min(2 * last.size, LARGEST_CHUNK)
+        base, size = last.base + last.size, min(4 * last.size, LARGEST_CHUNK)
         if base + size > MAX_SLOTS:
             raise TapeFullError(
                 f"a tape holds at most {MAX_SLOTS} slots and this one has {len(self)}; "

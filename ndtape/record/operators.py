@@ -145,9 +145,11 @@ def unary(row: Op) -> Callable[[Any], Any]:
         z.slot = n + tape.base
         if tape.lines is not None:
             frame = _getframe(1)
-            if frame.f_code.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
+            caller = frame.f_code
+            if caller.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
                 frame = user_frame()
-            tape.lines[z.slot] = (frame.f_code, frame.f_lasti)
+                caller = frame.f_code
+            tape.lines[z.slot] = (caller, frame.f_lasti)
         return z
 
     return function
@@ -171,12 +173,12 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
                 first = tape.leaf_slots[x.token]
             if other is Result and y.tape is tape:
                 code, second = vv, y.slot
+            elif other is Leaf:
+                code, second = vv, tape.leaf_slots[y.token]
             elif other is float or other is int or other is float64:
                 code, second = vk, tape.kn
                 tape.k[second] = y
                 tape.kn = second + 1
-            elif other is Leaf:
-                code, second = vv, tape.leaf_slots[y.token]
             else:
                 return NotImplemented if is_foreign(y) else apply(row, x, y)
             n = tape.n
@@ -189,9 +191,11 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
         z.slot = n + tape.base
         if tape.lines is not None:
             frame = _getframe(1)
-            if frame.f_code.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
+            caller = frame.f_code
+            if caller.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
                 frame = user_frame()
-            tape.lines[z.slot] = (frame.f_code, frame.f_lasti)
+                caller = frame.f_code
+            tape.lines[z.slot] = (caller, frame.f_lasti)
         return z
 
     return function
@@ -230,9 +234,11 @@ def reflected(row: Op) -> Callable[[Any, Any], Any]:
         z.slot = n + tape.base
         if tape.lines is not None:
             frame = _getframe(1)
-            if frame.f_code.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
+            caller = frame.f_code
+            if caller.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
                 frame = user_frame()
-            tape.lines[z.slot] = (frame.f_code, frame.f_lasti)
+                caller = frame.f_code
+            tape.lines[z.slot] = (caller, frame.f_lasti)
         return z
 
     return function

@@ -68,7 +68,10 @@ class Var:
         """The number, after a forward sweep over what was recorded since the last look."""
         if self.tape.joined is not None:
             core.resolve(self)
-        return self.tape.work.value(self.slot)
+        work, slot = self.tape.work, self.slot
+        if slot >= work.swept:
+            work.catch_up()
+        return work.values[slot]  # type: ignore[no-any-return]
 
     def item(self) -> float:
         """The number, as in NumPy and PyTorch."""
