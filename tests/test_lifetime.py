@@ -392,5 +392,13 @@ def test_compaction_changes_no_number(seed, drop):
         compacted, compacted_length = run_program(seed, 1500, drop, at=200)
     finally:
         core.COMPACT_AT, lifetime.COMPACT_AT = before
-    assert compacted == plain  # to the bit: same instructions, same order
+    # Values to the bit.  Gradients to rounding: what a reverse sweep carries in a register depends
+    # on which instructions are neighbours, so contributions may add up in another order.
+    assert len(compacted) == len(plain)
+    for one, other in zip(compacted, plain, strict=True):
+        if isinstance(one, list):
+            pairs = zip(one, other, strict=True)
+            assert all(a == b or math.isclose(a, b, rel_tol=1e-13, abs_tol=1e-13) for a, b in pairs)
+        else:
+            assert one == other
     assert compacted_length <= length

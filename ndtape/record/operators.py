@@ -118,6 +118,26 @@ def general(row: Op) -> Callable[..., Any]:
     return function
 
 
+def newcomer(
+    row: Op, operands: tuple[Any, ...], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """A leaf met a tape for the first time: copy it in and call the fast path again.
+
+    Half the time of `apply`, which takes over when the tape is full or not to be written.
+    """
+    results = [x for x in operands if x.__class__ is Result]
+    leaves = [x for x in operands if x.__class__ is Leaf]
+    if core.recording() and all(x._needs_grad for x in leaves):
+        with core.growth:
+            tape = results[0].tape if results else core.current()
+            room = tape.chunks[-1].size - tape.n > len(operands)
+            if room and tape.op and tape.leaf_slots.__class__ is dict:
+                for leaf in leaves:
+                    tape.slot_of(leaf)
+                return function(*arguments)
+    return apply(row, *operands)
+
+
 # Threads may share results.  A closure calls nothing between reading the first slot and writing
 # z.slot, so that the interpreter cannot switch threads in between: what it appends is one piece.
 
@@ -139,6 +159,8 @@ def unary(row: Op) -> Callable[[Any], Any]:
             n = tape.n
             tape.op[n] = code
             tape.a[n] = first
+        except KeyError:
+            return newcomer(row, (x,), function, (x,))
         except UNUSUAL:
             return apply(row, x)
         tape.n = n + 1
@@ -185,6 +207,8 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
             tape.op[n] = code
             tape.a[n] = first
             tape.b[n] = second
+        except KeyError:
+            return newcomer(row, (x, y), function, (x, y))
         except UNUSUAL:
             return NotImplemented if is_foreign(y) else apply(row, x, y)
         tape.n = n + 1
@@ -227,6 +251,8 @@ def reflected(row: Op) -> Callable[[Any, Any], Any]:
             tape.op[n] = kv
             tape.a[n] = first
             tape.b[n] = second
+        except KeyError:
+            return newcomer(row, (x, y), function, (y, x))
         except UNUSUAL:
             return NotImplemented if is_foreign(x) else apply(row, x, y)
         tape.kn = first + 1
