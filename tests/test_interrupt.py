@@ -15,12 +15,13 @@ import time
 import pytest
 
 PROGRAM = """
-import json, sys, time
+import json, signal, sys, time
 import numpy as np
 import ndtape as nt
 from ndtape import run, tape
 from ndtape.ops import CODES
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
 name, form, mode, lanes, count = {arguments!r}
 made = tape.Tape(count + 1)
 x = made.append(0, made.constant(1.5))
@@ -85,6 +86,7 @@ RECORDED = """
 import json, signal, threading, time
 import ndtape as nt
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 x = nt.var(0.5)
 nt.sin(x * x).backward()
 x.grad = None

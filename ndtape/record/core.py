@@ -195,7 +195,7 @@ _lines = [False]
 
 
 def record_lines(on: bool = True) -> None:
-    """Let tapes begun from now on keep the source line of every operation (+70 ns each)."""
+    """Let tapes begun from now on keep the source line of every operation (0.2 us each)."""
     _lines[0] = on
 
 
