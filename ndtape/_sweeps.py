@@ -55,8 +55,8 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "e6edc3bfea87"
-TABLE_HASH = "efb2b37161da"
+FINGERPRINT = "acca3c4783ee"
+TABLE_HASH = "e0ea5029c021"
 SLOTS = np.array([0, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
 NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
@@ -1043,7 +1043,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-            g[q] += w * x
+            g[q] += select(x == 0.0, 0.0, w * x)
         elif code == 17:
             p = a[i]
             q = b[i]
@@ -1057,7 +1057,7 @@ def reverse(frame, lo, hi):
             p = a[i]
             q = b[i]
             x = k[p]
-            g[q] += w * x
+            g[q] += select(x == 0.0, 0.0, w * x)
         elif code == 19:
             p = a[i]
             q = b[i]
@@ -2012,7 +2012,7 @@ def tangent(frame, lo, hi):
             y = v[q]
             xt = t[p]
             yt = t[q]
-            t[r] = mz(xt, y) + mz(yt, x)
+            t[r] = mz(xt, y) + (0.0 if x == 0.0 else mz(yt, x))
         elif code == 17:
             p = a[i]
             q = b[i]
@@ -2024,7 +2024,7 @@ def tangent(frame, lo, hi):
             q = b[i]
             x = k[p]
             yt = t[q]
-            t[r] = mz(yt, x)
+            t[r] = 0.0 if x == 0.0 else mz(yt, x)
         elif code == 19:
             p = a[i]
             q = b[i]
@@ -2834,8 +2834,8 @@ def forward_over_reverse(frame, lo, hi):
             yt = t[q]
             g[p] += mz(w, y)
             h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
+            g[q] += 0.0 if x == 0.0 else mz(w, x)
+            h[q] += (0.0 if x == 0.0 else mz(wt, x)) + (0.0 if x == 0.0 else mz(w, xt))
         elif code == 17:
             p = a[i]
             q = b[i]
@@ -2846,8 +2846,8 @@ def forward_over_reverse(frame, lo, hi):
             p = a[i]
             q = b[i]
             x = k[p]
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x)
+            g[q] += 0.0 if x == 0.0 else mz(w, x)
+            h[q] += 0.0 if x == 0.0 else mz(wt, x)
         elif code == 19:
             p = a[i]
             q = b[i]
@@ -4658,7 +4658,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-            g[q] += mz(w, x)
+            g[q] += select(x == 0.0, 0.0, mz(w, x))
         elif code == 17:
             p = a[i]
             q = b[i]
@@ -4672,7 +4672,7 @@ def reverse_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             x = splat(k[p])
-            g[q] += mz(w, x)
+            g[q] += select(x == 0.0, 0.0, mz(w, x))
         elif code == 19:
             p = a[i]
             q = b[i]
@@ -5627,7 +5627,7 @@ def tangent_packs(frame, lo, hi):
             y = v[q]
             xt = t[p]
             yt = t[q]
-            t[r] = mz(xt, y) + mz(yt, x)
+            t[r] = mz(xt, y) + select(x == 0.0, 0.0, mz(yt, x))
         elif code == 17:
             p = a[i]
             q = b[i]
@@ -5639,7 +5639,7 @@ def tangent_packs(frame, lo, hi):
             q = b[i]
             x = splat(k[p])
             yt = t[q]
-            t[r] = mz(yt, x)
+            t[r] = select(x == 0.0, 0.0, mz(yt, x))
         elif code == 19:
             p = a[i]
             q = b[i]
@@ -6449,8 +6449,8 @@ def forward_over_reverse_packs(frame, lo, hi):
             yt = t[q]
             g[p] += mz(w, y)
             h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
+            g[q] += select(x == 0.0, 0.0, mz(w, x))
+            h[q] += select(x == 0.0, 0.0, mz(wt, x)) + select(x == 0.0, 0.0, mz(w, xt))
         elif code == 17:
             p = a[i]
             q = b[i]
@@ -6461,8 +6461,8 @@ def forward_over_reverse_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             x = splat(k[p])
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x)
+            g[q] += select(x == 0.0, 0.0, mz(w, x))
+            h[q] += select(x == 0.0, 0.0, mz(wt, x))
         elif code == 19:
             p = a[i]
             q = b[i]

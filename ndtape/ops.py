@@ -83,7 +83,7 @@ TABLE: tuple[Op, ...] = (
     Op("divide", BINARY, "x / y", "1 / y", "-z / y", ufunc="divide",
        domain=(REAL, AWAY_FROM_0), doc="quotient"),
     Op("negative", UNARY, "-x", "-1", ufunc="negative", doc="sign change"),
-    Op("mz", BINARY, "mz(x, y)", "y", "x",
+    Op("mz", BINARY, "mz(x, y)", "y", "0 if x == 0 else x",
        doc="x * y, but 0 where x is 0 whatever y: an adjoint times a partial derivative"),
     Op("fma", TERNARY, "fma(x, y, u)", "y", "x", "1", doc="x * y + u, rounded once"),
     Op("square", UNARY, "x * x", "2 * x", ufunc="square", doc="x ** 2"),

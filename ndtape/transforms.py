@@ -14,12 +14,11 @@ from typing import Any
 from .errors import ArgumentError
 from .ops import ROWS
 from .record import core
-from .record.backward import recorded_gradient
+from .record.backward import reached_inputs, recorded_gradient
 from .record.core import Recorder, recording_on
 from .record.lifetime import common_tape
 from .record.operators import apply
 from .record.values import Result, Var, as_number, result
-from .run import REACHED
 from .trees import flatten, unflatten
 
 Argnums = int | Sequence[int]
@@ -27,6 +26,9 @@ Argnums = int | Sequence[int]
 
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """`value_and_grad(f)(*args)` is `(f(*args), gradient)`.
+
+    Both are plain numbers, unless recording values go in (arguments or leaves that `f` captures):
+    then both are recording values, so that derivatives nest.  Under `no_grad` always numbers.
 
     `f` takes scalars, or nested lists, tuples and dicts of scalars, and returns a scalar.
     `argnums` says which positional arguments are differentiated: the gradient has the structure of
@@ -92,6 +94,7 @@ class _Call:
         self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
     ) -> None:
         self.single = isinstance(argnums, int)
+        self.paused = not core.recording()  # inside no_grad: plain numbers come out
         positions = _positions(argnums, len(args))
         chosen = tuple(args[i] for i in positions)
         numbers, self.structure = flatten(chosen)
@@ -120,7 +123,7 @@ class _Call:
         if not self.outermost or all(leaf is None for _, leaf in inputs):
             return self.outermost
         mark = y.tape.work.reach([y.slot])
-        return not any(leaf is not None and mark[slot] & REACHED for slot, leaf in inputs)
+        return all(leaf is None for _, leaf in reached_inputs(y.tape, mark))
 
     def _here(self, y: Any) -> bool:
         """Whether y is a result on the tape of this call, and so may depend on the arguments."""
@@ -132,9 +135,9 @@ class _Call:
     def value_and_gradient(self) -> tuple[Any, Any]:
         y = self.y
         if not self._here(y):
-            constant = isinstance(y, Var) and not y.needs_grad
+            constant = isinstance(y, Var) and (self.paused or not y.needs_grad)
             return (y.value if constant else y), self._shaped([0.0] * len(self.variables))
-        if not self.is_independent(y):
+        if not (self.paused or self.is_independent(y)):
             return y, self._shaped(self._recorded(y))
         for x in self.variables:
             core.resolve(x)
@@ -155,8 +158,11 @@ class _Call:
         if not self._here(y):
             zeros = self._shaped([0.0] * len(self.variables))
             return (y.value if isinstance(y, Var) else y), zeros, zeros
-        if not self.is_independent(y):
-            raise ArgumentError("nt.hvp inside another recording: use nt.grad(nt.grad(f)) there")
+        if not (self.paused or self.is_independent(y)):
+            raise ArgumentError(
+                "nt.hvp of a function that captures or receives recording values: call it under "
+                "nt.no_grad() to take them as constants, or use nt.grad(nt.grad(f))"
+            )
         for x in self.variables:
             core.resolve(x)
         slots = [x.slot for x in self.variables]

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 
 from .. import rules
-from ..errors import ArgumentError, NonFiniteError, SpentTapeError, UnsupportedError
+from ..errors import (
+    ArgumentError,
+    GradientLostError,
+    NonFiniteError,
+    SpentTapeError,
+    UnsupportedError,
+)
 from ..ops import INPUT_CODE, ROWS
 from ..run import REACHED, SPENT
 from . import core
@@ -51,6 +57,7 @@ def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: A
     tape = y.tape
     with tape.work.lock:
         mark = reached(y)
+        _refuse_inside_transform(reached_inputs(tape, mark), "backward()")
         once = seed == 1.0  # the usual case, in one call
         g = tape.work.gradient(y.slot) if once else tape.work.reverse({y.slot: seed})
         _deposit(tape, mark, g)
@@ -77,20 +84,34 @@ def reached(y: Var) -> np.ndarray:
     return mark
 
 
+def reached_inputs(tape: Recorder, mark: np.ndarray) -> list[tuple[int, Leaf | None]]:
+    """The inputs among marked slots; other threads may have added some since `mark` was made."""
+    return [(s, leaf) for s, leaf in tape.inputs if s < len(mark) and mark[s] & REACHED]
+
+
+def _refuse_inside_transform(inputs: list[tuple[int, Leaf | None]], what: str) -> None:
+    """Numbers from a sweep would drop the derivative that an enclosing transform is taking."""
+    if core.transform_depth.get() and any(leaf is None for _, leaf in inputs):
+        raise GradientLostError(
+            f"{what} of a value that depends on the argument of an enclosing nt.grad gives plain "
+            f"numbers and drops that derivative; use nt.grad inside nt.grad [{core.user_line()}]"
+        )
+
+
 def _deposit(tape: Recorder, mark: np.ndarray, g: np.ndarray) -> None:
     """Add adjoints to the leaves and to the results that asked for theirs."""
-    for slot, leaf in tape.inputs:
-        if leaf is not None and mark[slot] & REACHED:
+    inputs = reached_inputs(tape, mark)
+    for slot, leaf in inputs:
+        if leaf is not None:
             leaf._grad = (leaf._grad or 0.0) + float(g[slot])
     for slot, before in tape.retained.items():
-        if mark[slot] & REACHED:
+        if slot < len(mark) and mark[slot] & REACHED:
             tape.retained[slot] = (before or 0.0) + float(g[slot])
-    inputs = sum(bool(mark[slot] & REACHED) for slot, _ in tape.inputs)
-    tape.walked = int(np.count_nonzero(mark & REACHED)) - inputs
+    tape.walked = int(np.count_nonzero(mark & REACHED)) - len(inputs)
 
 
 def _spend(tape: Recorder, mark: np.ndarray) -> None:
-    slots = [slot for slot, _ in tape.inputs]
+    slots = [slot for slot, _ in tape.inputs if slot < len(mark)]
     kept = mark[slots] & SPENT
     mark |= (mark & REACHED) << 1
     mark[slots] = kept | (mark[slots] & REACHED)
@@ -115,10 +136,11 @@ def gradient(_: Recorder, y: Var, xs: Any) -> Any:
     tape = y.tape
     with tape.work.lock:
         mark = reached(y)
+        inputs = reached_inputs(tape, mark)
+        _refuse_inside_transform(inputs, "tape.gradient")
         g = tape.work.gradient(y.slot)
-        inputs = sum(bool(mark[slot] & REACHED) for slot, _ in tape.inputs)
-        tape.walked = int(np.count_nonzero(mark & REACHED)) - inputs
-        answers = [sum(float(g[slot]) for slot in _slots(tape, x)) for x in wanted]
+        tape.walked = int(np.count_nonzero(mark & REACHED)) - len(inputs)
+        answers = [sum(float(g[slot]) for slot in _slots(tape, x) if slot < len(g)) for x in wanted]
     return answers if many else answers[0]
 
 
@@ -126,7 +148,8 @@ def tangent(_: Recorder, ys: Any, xs: Any, seeds: Any = None) -> Any:
     """Forward mode: how fast ys change when the leaves xs change with the speeds `seeds` (1 each).
 
     `ys` is a recording value or a list of them, and so is the answer, of floats; `xs` is a leaf or
-    a list of leaves, `seeds` a number or a list.  Raises `ArgumentError` for anything else.
+    a list of leaves, `seeds` a number or a list.  A tangent that is zero contributes exactly zero,
+    even against an infinite partial derivative.  Raises `ArgumentError` for anything else.
     """
     wanted = list(ys) if isinstance(ys, (list, tuple)) else [ys]
     leaves = list(xs) if isinstance(xs, (list, tuple)) else [xs]
@@ -144,6 +167,8 @@ def tangent(_: Recorder, ys: Any, xs: Any, seeds: Any = None) -> Any:
             for x, seed in zip(leaves, given, strict=True)
             for slot in _slots(tape, x)
         }
+        mark = tape.work.reach([y.slot for y in wanted])
+        _refuse_inside_transform(reached_inputs(tape, mark), "tape.tangent")
         t = tape.work.tangent(speeds)
         answers = [float(t[y.slot]) for y in wanted]
     return answers if isinstance(ys, (list, tuple)) else answers[0]
@@ -281,6 +306,26 @@ def _walk(tape: Recorder, slot: int, adjoints: dict[int, Any], needed: set[int])
 # --- user operations ---------------------------------------------------------------------------
 
 
+def _valued(name: str, value: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+    """`value(*operands)`; refuses to drop the derivative of what `value` captures."""
+    moving = [x for x in operands if isinstance(x, Var) and x.needs_grad]
+    tape = common_tape([x for x in moving if isinstance(x, Result)])
+    start = len(tape)
+    answer = value(*operands)
+    if isinstance(answer, Result):
+        core.resolve(answer)
+    known = {slot for x in moving for slot in _slots(tape, x)}
+    leaves = {slot for slot, leaf in tape.inputs if leaf is not None}
+    for instruction in tape.instructions(start, len(tape)):
+        new_leaf = instruction.out in leaves - known
+        if new_leaf or any(s < start and s not in known for s in instruction.slots):
+            raise GradientLostError(
+                f"the value function of {name} uses a recording value that is not one of its "
+                "operands, whose derivative would be lost; make it an operand"
+            )
+    return answer
+
+
 def define(value: Callable[..., Any], *partials: Callable[..., Any]) -> Callable[..., Any]:
     """A user operation with its own derivative rule.
 
@@ -304,7 +349,7 @@ def define(value: Callable[..., Any], *partials: Callable[..., Any]) -> Callable
             )
         if not any(isinstance(x, Var) and x.needs_grad for x in operands) or not core.recording():
             return value(*operands)
-        z = stopped = FUNCTIONS["stop"](value(*operands))
+        z = stopped = FUNCTIONS["stop"](_valued(operation.__name__, value, operands))
         for x, partial in zip(operands, partials, strict=True):
             if isinstance(x, Var) and x.needs_grad:
                 slope = partial(*operands, stopped)

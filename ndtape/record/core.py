@@ -16,7 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -295,9 +295,10 @@ def _forget_dead() -> None:
 # --- no_grad ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class no_grad(ContextDecorator):
     """Operations inside are computed and not recorded; leaves may be updated in place.
+
+    A context, or a decorator; derivatives taken inside by `nt.grad` are plain numbers.
 
     >>> import ndtape as nt
     >>> w = nt.var(2.0)
@@ -307,19 +308,23 @@ def no_grad() -> Iterator[None]:
     >>> w
     var(1.6)
     """
-    before = _recording.get()
-    _recording.set(False)
-    _pause(1)
-    for reference in list(_armed.values()):
-        tape = reference()
-        if tape is not None:
-            tape.disarm()
-    _armed.clear()
-    try:
-        yield
-    finally:
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # one entry a nesting
+
+    def __enter__(self) -> None:
+        self._before.append(_recording.get())
+        _recording.set(False)
+        _pause(1)
+        for reference in list(_armed.values()):
+            tape = reference()
+            if tape is not None:
+                tape.disarm()
+        _armed.clear()
+
+    def __exit__(self, *exc: object) -> None:
         _pause(-1)
-        _recording.set(before)
+        _recording.set(self._before.pop())
 
 
 def _pause(change: int) -> None:
