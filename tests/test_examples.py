@@ -96,7 +96,8 @@ def test_walkthrough(name, capsys):
 def test_a_walkthrough_runs_as_a_script():
     script = [sys.executable, "-W", "error", str(EXAMPLES / "a2_quiz.py"), "solve"]
     shown = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert (shown.returncode, shown.stderr) == (0, "")
+    said = [line for line in shown.stderr.splitlines() if not line.startswith("ndtape: compiling")]
+    assert (shown.returncode, said) == (0, [])  # a cold cache has its one line
     assert "dc/dx = dc/da · 2x    = -9.62605866314" in shown.stdout
 
 
