@@ -77,6 +77,7 @@ u1_at = column(types.uint8, "address -> column of bytes")
 u2_at = column(types.uint16, "address -> column of opcodes")
 u4_at = column(types.uint32, "address -> column of operands")
 u8_at = column(types.uint64, "address -> column of addresses (a frame)")
+i8_at = column(types.int64, "address -> column of int64")
 f8_at = column(types.float64, "address -> column of float64")
 
 
@@ -197,7 +198,7 @@ def _with_cache(build: Callable[[bool], Any]) -> Any:
 
 
 @intrinsic
-def _call(typingctx, address, frame, lo, hi):  # type: ignore[no-untyped-def]
+def call_at(typingctx, address, frame, lo, hi):  # type: ignore[no-untyped-def]
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         i64 = ir.IntType(64)
         target = builder.inttoptr(args[0], ir.FunctionType(i64, [i64] * 3).as_pointer())
@@ -206,24 +207,30 @@ def _call(typingctx, address, frame, lo, hi):  # type: ignore[no-untyped-def]
     return types.int64(u8, u8, u8, u8), codegen
 
 
+call_at.__doc__ = "call_at(address, frame, lo, hi): the status of the sweep or kernel at an address"
+
+
 def _call_holding(address, frame, lo, hi):  # type: ignore[no-untyped-def]
-    return _call(address, frame, lo, hi)  # type: ignore[call-arg]
+    return call_at(address, frame, lo, hi)  # type: ignore[call-arg]
 
 
 def _call_releasing(address, frame, lo, hi):  # type: ignore[no-untyped-def]
-    return _call(address, frame, lo, hi)  # type: ignore[call-arg]
+    return call_at(address, frame, lo, hi)  # type: ignore[call-arg]
 
 
-def _replay(forward, reverse, frame, known, inputs, hi, root, lanes):  # type: ignore[no-untyped-def]
-    """Forward from `known` on, adjoint 1 at `root` and 0 elsewhere, reverse down to `inputs`."""
-    status = _call(forward, frame, known, hi)  # type: ignore[call-arg, var-annotated]
+def _replay(  # type: ignore[no-untyped-def]
+    forward, reverse, frame, known, inputs, hi, top, root, slots, lanes
+):
+    """Forward from `known` on, adjoint 1 at slot `root` of instruction `top` and 0 elsewhere,
+    reverse down to `inputs`."""
+    status = call_at(forward, frame, known, hi)  # type: ignore[call-arg, var-annotated]
     if status == 0:
         g = f8_at(u8_at(frame)[ADJOINTS])
-        for i in range(u8(hi) * u8(lanes)):
+        for i in range(u8(slots) * u8(lanes)):
             g[i] = 0.0
         for i in range(u8(root) * u8(lanes), u8(root + u8(1)) * u8(lanes)):
             g[i] = 1.0
-        status = _call(reverse, frame, inputs, u8(root + u8(1)))  # type: ignore[call-arg]
+        status = call_at(reverse, frame, inputs, u8(top + u8(1)))  # type: ignore[call-arg]
     return status
 
 

@@ -5,6 +5,8 @@ Compiled sweeps return status codes; Python turns them into these sentences.
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class TapeError(Exception):
     """Base class of all errors raised by ndtape."""
@@ -34,6 +36,26 @@ class ArgumentError(TapeError, ValueError):
     """An argument of a transform is not what it needs; the message says which and why."""
 
 
+class ShapeError(TapeError, ValueError, IndexError):
+    """Shapes do not fit together, or an index lies outside; the message names both and the line."""
+
+
+class MatrixError(TapeError, np.linalg.LinAlgError):
+    """A matrix, or its shape, is not what an operation of linear algebra needs."""
+
+
+class MatrixShapeError(ShapeError, MatrixError):
+    """Shapes that an operation of linear algebra cannot take; also NumPy's `LinAlgError`."""
+
+
+class SingularMatrixError(MatrixError):
+    """A matrix without inverse (or without full rank); the message says which of the stack."""
+
+
+class NotPositiveDefiniteError(MatrixError):
+    """A Cholesky factor of a matrix that has none; the message says which of the stack."""
+
+
 class TapeFullError(TapeError, MemoryError):
     """The tape cannot grow: 2**32 slots are used, or memory is at its end."""
 
@@ -48,3 +70,7 @@ class CheckError(TapeError, AssertionError):
 
 class GradientLostWarning(UserWarning):
     """A recording value was read as a plain number; its gradient ends there."""
+
+
+class DegenerateWarning(UserWarning):
+    """A derivative of vectors (eigh, svd) that their matrix does not determine."""

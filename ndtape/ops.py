@@ -69,11 +69,16 @@ TIE = "half each at a tie"
 FLAT = "0 everywhere, also at the steps"
 INTERNAL = {"input", "copy", "attach", "mz"}  # rows that users meet in listings only
 
+# The asymptotic series of the normal distribution function far to the left, over its leading term.
+MILLS = ("1 - 1 / (x * x) * (1 - 3 / (x * x) * (1 - 5 / (x * x) * (1 - 7 / (x * x) * "
+         "(1 - 9 / (x * x) * (1 - 11 / (x * x))))))")
+
 TABLE: tuple[Op, ...] = (
     # structure
     Op("input", INPUT, "x", doc="a leaf or an argument; the constant is its value when recorded"),
     Op("copy", UNARY, "x", "1", ufunc="positive", doc="the same value under a new name"),
     Op("stop", UNARY, "x", doc="the same value, no derivative"),
+    Op("round32", UNARY, "round32(x)", "1", doc="x rounded to the nearest float32"),
     Op("attach", TERNARY, "y", "u", "1", "0", forms="vvv vvk",
        doc="the value y, to which x contributes with the given partial derivative u"),
     # arithmetic
@@ -229,6 +234,24 @@ TABLE: tuple[Op, ...] = (
        "0 if x == 0 else x / y",
        ufunc="xlogy", domain=(POSITIVE, POSITIVE), kink="0 with respect to y where x = 0",
        doc="x * log(y), 0 where x = 0"),
+    Op("xlog1py", BINARY, "0 if x == 0 and y == y else x * log1p(y)", "log1p(y)",
+       "0 if x == 0 else x / (1 + y)",
+       ufunc="xlog1py", domain=(POSITIVE, POSITIVE), kink="0 with respect to y where x = 0",
+       doc="x * log(1 + y), 0 where x = 0"),
+    Op("entr", UNARY, "x if x != x else (-x * log(x) if x > 0 else (0 if x == 0 else -1e309))",
+       "-log(x) - 1", ufunc="entr", domain=(POSITIVE,), kink="inf at 0",
+       doc="-x * log(x), 0 at 0, -inf left of it: a term of the entropy"),
+    Op("ndtr", UNARY, "0.5 * erfc(-0.7071067811865476 * x)",
+       "0.3989422804014327 * exp(-0.5 * x * x)", ufunc="ndtr",
+       doc="distribution function of the standard normal"),
+    Op("log_ndtr", UNARY,
+       "log1p(-0.5 * erfc(0.7071067811865476 * x)) if x > -1 else "
+       "(log(0.5 * erfc(-0.7071067811865476 * x)) if x > -35 else "
+       f"-0.5 * x * x - log(-x) - 0.9189385332046727 + log({MILLS}))",
+       f"exp(-0.5 * x * x - 0.9189385332046727 - z) if x > -35 else -x / ({MILLS})",
+       ufunc="log_ndtr", doc="logarithm of ndtr, also far to the left"),
+    Op("log_sigmoid", UNARY, "-softplus(-x)", "sigmoid(-x)", ufunc="log_expit",
+       doc="logarithm of sigmoid"),
     # comparisons and logic: recorded, so that a replay sees them change
     *(
         Op(name, BINARY, f"1 if x {sign} y else 0", ufunc=name, boolean=True, kink=FLAT,
@@ -286,10 +309,60 @@ ROWS: dict[str, Op] = {row.name: row for row in TABLE}
 CODES: dict[tuple[str, str], int] = {(o.row.name, o.form): o.code for o in OPCODES}
 INPUT_CODE = CODES["input", "k"]
 
-# The frame of a sweep: addresses of the columns it works on (see _jit), by position.
-FRAME = ("op", "out", "a", "b", "c", "k", "v", "g", "t", "h", "mark")
+
+
+# --- arrays -----------------------------------------------------------------------------------
+
+
+class Wide(NamedTuple):
+    """An operation on arrays: its result is a span of slots.  See nest.py for its operands."""
+
+    code: int
+    name: str
+    operands: str  # the names of those that are spans of slots
+    row: Op | None  # whose elementwise form it is
+    doc: str
+
+
+FIRST_WIDE = 512  # scalar codes may grow up to here without renumbering the others
+
+OTHERS = (
+    ("wide_input", "", "an array leaf or argument; the constants are its values when recorded"),
+    ("sum", "x", "sum over axes"),
+    ("max", "x", "largest over axes; ties share the derivative"),
+    ("min", "x", "smallest over axes; ties share the derivative"),
+    ("dot", "xy", "sum of products over shared axes: matrix products, einsum"),
+    ("cumsum", "x", "running sums along an axis"),
+    ("collect", "", "elements of other spans, at places fixed when recorded"),
+    ("gather", "xy", "elements of x at the places y"),
+    ("scatter_add", "xyu", "x with u added at the places y"),
+    ("call", "", "a function that Python or compiled user code computes"),
+)
+
+WIDE: tuple[Wide, ...] = tuple(
+    Wide(FIRST_WIDE + i, name, operands, row, doc)
+    for i, (name, operands, row, doc) in enumerate([
+        *((name, operands, None, doc) for name, operands, doc in OTHERS),
+        *((row.name, row.operands, row, row.doc) for row in TABLE if row.kind != INPUT),
+    ])
+)
+WIDE_CODES: dict[str, int] = {w.name: w.code for w in WIDE}
+
+# What a kernel of a wide instruction answers when it did not succeed.
+PAUSE = 1  # a call: Python must execute it
+BAD_INDEX = 2  # an index outside its array
+COUNT_CHANGED = 3  # a mask that selects another number of elements than when recorded
+NO_LANES = 4  # a sweep over packs of lanes met an operation on arrays
+
+# The frame of a sweep: addresses of the columns it works on (see _jit), by position.  `m` is the
+# pool of integers, `scratch` 64 words for loop counters; the next four are tables of kernels, a
+# word for each of WIDE; `status` is a word of its own, what the last kernel answered; `blas` is the
+# table that kernels.blas_table makes for `dot`.
+FRAME = ("op", "out", "a", "b", "c", "k", "v", "g", "t", "h", "mark", "m", "scratch",
+         "forward", "reverse", "tangent", "second", "status", "blas")
+KERNELS = ("forward", "reverse", "tangent", "second")
 
 
 def table_hash() -> str:
     """Twelve digits that change whenever a row does."""
-    return hashlib.sha256(repr((TABLE, FRAME)).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((TABLE, WIDE, FRAME)).encode()).hexdigest()[:12]

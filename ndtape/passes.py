@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ops import INPUT_CODE
+from . import nest
+from .ops import FIRST_WIDE, INPUT_CODE, WIDE, WIDE_CODES
 from .tape import CONSTANT_MASK, SLOT_MASK, Tape
 
 Columns = dict[str, np.ndarray]
 
 
+def sizes_of(columns: Columns) -> np.ndarray:
+    """How many slots each instruction writes."""
+    sizes = np.ones(len(columns["op"]), np.int64)
+    wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
+    sizes[wide] = columns["m"][columns["c"][wide] + np.uint32(nest.SIZE)]
+    return sizes
+
+
 def rearranged(columns: Columns, order: np.ndarray) -> tuple[Columns, np.ndarray]:
     """The instructions `order` of `columns`, renumbered, and the new slot of each old one.
 
-    Operands must come before their users in `order`, and none may be left out.  Constants are
-    packed again, so that the pool holds only what is used.
+    Operands must come before their users in `order`, and none may be left out; spans move as
+    blocks.  Constants and words are packed again, so that the pools hold only what is used.
     """
-    new_slot = np.full(len(columns["op"]), -1, np.int64)
-    new_slot[order] = np.arange(len(order))
+    sizes = sizes_of(columns)
+    first = np.concatenate([[0], np.cumsum(sizes[order])])
+    old = np.concatenate([[0], np.cumsum(sizes)])
+    new_slot = np.full(int(old[-1]), -1, np.int64)
+    if first[-1] == len(order):
+        new_slot[old[order]] = first[:-1]
+    else:
+        for i, start in zip(order.tolist(), first.tolist(), strict=False):
+            new_slot[old[i] : old[i + 1]] = start + np.arange(sizes[i])
     op = columns["op"][order]
     result: Columns = {"op": op}
     pool: list[np.ndarray] = []
@@ -32,8 +48,39 @@ def rearranged(columns: Columns, order: np.ndarray) -> tuple[Columns, np.ndarray
         pool.append(columns["k"][operand[constants]])
         used += count
         result[name] = fresh
+    _move_wide(columns, order, result, new_slot, pool, used)
     result["k"] = np.concatenate(pool)
     return result, new_slot
+
+
+def _move_wide(
+    columns: Columns,
+    order: np.ndarray,
+    result: Columns,
+    new_slot: np.ndarray,
+    pool: list[np.ndarray],
+    used: int,
+) -> None:
+    """Fill in the columns and words of wide instructions, and what they need of the pool."""
+    words: list[int] = []
+    places: dict[tuple[int, ...], int] = {}
+
+    def copied(start: int, count: int) -> int:
+        nonlocal used
+        pool.append(columns["k"][start : start + count])
+        used += count
+        return used - count
+
+    for j in np.flatnonzero(result["op"] >= FIRST_WIDE).tolist():
+        i = order[j]
+        kind = WIDE[result["op"][j] - FIRST_WIDE].name
+        at = (int(columns["a"][i]), int(columns["b"][i]), int(columns["c"][i]))
+        a, b, fresh = nest.moved(kind, columns["m"], at, new_slot.__getitem__, copied)
+        if fresh not in places:
+            places[fresh] = len(words)
+            words += fresh
+        result["a"][j], result["b"][j], result["c"][j] = a, b, places[fresh]
+    result["m"] = np.array(words, np.int64)
 
 
 def seal(tape: Tape) -> Tape:
@@ -41,13 +88,15 @@ def seal(tape: Tape) -> Tape:
 
     New inputs are then one contiguous write, and the forward sweep starts behind them.
     """
+    tape = tape.whole()
     columns = tape.columns()
-    is_input = columns["op"] == INPUT_CODE
+    is_input = np.isin(columns["op"], [INPUT_CODE, WIDE_CODES["wide_input"]])
     order = np.concatenate([np.flatnonzero(is_input), np.flatnonzero(~is_input)])
     fresh, new_slot = rearranged(columns, order)
     sealed = Tape(max(len(order), 1))
+    sealed.extend_pools(fresh)
     sealed.extend(fresh)
-    sealed.extend_pool(fresh["k"])
+    sealed.calls = list(tape.calls)
     sealed.names = {int(new_slot[s]): name for s, name in tape.names.items()}
     if tape.lines is not None:
         sealed.keep_lines([tape.lines[i] for i in order])

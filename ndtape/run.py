@@ -12,19 +12,33 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, BadTapeError, TapeError, TapeFullError
-from .ops import FRAME, INPUT_CODE, table_hash
+from . import nest
+from .errors import ArgumentError, BadTapeError, ShapeError, TapeError, TapeFullError
+from .ops import (
+    BAD_INDEX,
+    FIRST_WIDE,
+    FRAME,
+    INPUT_CODE,
+    KERNELS,
+    NO_LANES,
+    PAUSE,
+    WIDE,
+    WIDE_CODES,
+    Wide,
+    table_hash,
+)
 from .tape import Chunk, Tape, address_of
 
 LANES = 16
 FIRST_PIECE, LARGEST_PIECE = 1 << 15, 1 << 18  # instructions times lanes in one call
+FIRST_WIDE_PIECE, LARGEST_WIDE_PIECE = 256, 4096  # where some work on arrays: the next may be long
 PIECE_SECONDS = 0.02  # a piece aims at this: Ctrl-C waits for it, the GIL comes back 5 ms late
 RELEASE = 1 << 14  # instructions times lanes from which releasing the GIL pays
 ALIGNMENT = 64
@@ -57,11 +71,60 @@ def address(name: str) -> int:
     return int(getattr(sweeps(), name).address)
 
 
+# --- kernels of wide instructions -----------------------------------------------------------------
+
+SWEEP_KERNELS = {"forward": "forward", "reverse": "reverse", "tangent": "tangent",
+                 "forward_over_reverse": "second"}  # fmt: skip
+SCRATCH = 64
+_tables = {name: np.zeros(len(WIDE), np.uint64) for name in KERNELS}
+# A frame knows the tables from the beginning; the scratch words stand behind it.
+FRESH_FRAME = np.zeros(len(FRAME) + SCRATCH, np.uint64)
+for _name, _table in _tables.items():
+    FRESH_FRAME[COLUMNS[_name]] = address_of(_table)
+
+
+def load_kernels(table: str, codes: Iterable[int]) -> None:
+    """Compile, or load from the disk cache, the kernels that wide instructions need."""
+    addresses = _tables[table]
+    for code in codes:
+        if not addresses[code - FIRST_WIDE]:
+            addresses[code - FIRST_WIDE] = kernel(WIDE[code - FIRST_WIDE], table).address
+
+
+def kernel(wide: Wide, table: str) -> Any:
+    """The compiled kernel of an operation, an object with an `address`."""
+    name = f"{wide.name}_{table}"
+    if wide.row is None:
+        from . import kernels
+
+        return getattr(kernels, name)
+    return getattr(maps(), name)
+
+
+@cache
+def maps() -> ModuleType:
+    """The generated elementwise kernels; refuses rules that differ from the table in memory."""
+    from . import _maps
+
+    if table_hash() != _maps.TABLE_HASH:
+        raise TapeError("ndtape/_maps.py does not match ndtape/ops.py: run `make sweeps`")
+    return _maps
+
+
+@cache
+def blas() -> np.ndarray:
+    """Addresses of the BLAS functions that large contractions call."""
+    from .kernels import blas_table
+
+    return blas_table()
+
+
 class Workspace:
     """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
 
-    __slots__ = ("owner", "lanes", "suffix", "frame", "frame_address", "chunk", "constants",
-                 "arrays", "capacity", "values", "swept", "laid", "leading", "lock", "busy",
+    __slots__ = ("owner", "owned", "lanes", "suffix", "frame", "frame_address", "chunk",
+                 "constants", "arrays", "capacity", "values", "swept", "laid", "exact", "extra",
+                 "wide", "leading", "lock", "busy", "words", "loaded",
                  "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
@@ -69,19 +132,26 @@ class Workspace:
             raise ArgumentError(f"a workspace has 1 or {LANES} lanes, not {lanes}")
         # A tape that owns its workspace must not be kept alive by it: tapes die by their count.
         self.owner: Callable[[], Any] = weakref.ref(tape) if owned else lambda: tape
+        self.owned = owned
         self.lanes = lanes
         self.suffix = "" if lanes == 1 else "_packs"
-        frame = np.zeros(len(FRAME), np.uint64)
+        frame = FRESH_FRAME.copy()
         self.frame = memoryview(frame)
         self.frame_address = address_of(frame)
+        self.frame[COLUMNS["scratch"]] = self.frame_address + 8 * len(FRAME)
         self.chunk: Chunk | None = None  # whose addresses the frame holds
         self.constants: np.ndarray | None = None
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
         self.values: Any = memoryview(b"")  # of v when there is one lane
         self.swept = 0  # instructions whose values are known
-        self.laid = 0  # instructions whose result slot is written
-        self.leading = -1  # inputs at the front, once counted
+        self.laid = 0  # instructions whose result slot is written, some of them in the future
+        self.exact = 0  # instructions that were recorded when the slots were written
+        self.extra = 0  # slots minus instructions then
+        self.wide = 0  # wide instructions then
+        self.leading = (-1, -1)  # inputs at the front, once counted: instructions and slots
+        self.words: np.ndarray | None = None
+        self.loaded: dict[str, int] = {}  # number of wide opcodes whose kernels are loaded
         self.lock = threading.RLock()  # long pieces release the GIL
         self.busy = 0  # sweeps under way
         self._hold: Any = None
@@ -98,7 +168,9 @@ class Workspace:
 
     def array(self, name: str) -> np.ndarray:
         """The buffer v, g, t, h (float64) or mark (bytes), made when first needed."""
-        if self.capacity < max(len(self.tape), 1):
+        # Room to the end of the open chunk, not only for what is on it: fast paths do not look.
+        tape = self.tape
+        if self.capacity < max(tape.origin + tape.chunks[-1].size, 1):
             self._grow()
         if name not in self.arrays:
             self._install(name, self._new(name))
@@ -129,9 +201,11 @@ class Workspace:
                 self.values = memoryview(array)
 
     def _grow(self) -> None:
-        """Room for every instruction of the open chunk."""
-        last = self.tape.chunks[-1]
-        self.capacity = last.base + last.size
+        """Room for every instruction of the open chunk, should they be scalars."""
+        tape = self.tape
+        free = tape.chunks[-1].size - tape.n
+        more = self.capacity // 2 if self.capacity and tape.wide else 0
+        self.capacity = max(tape.slots + free, more + self.capacity)
         for name, old in list(self.arrays.items()):
             new = self._new(name)
             new[: len(old)] = old
@@ -148,65 +222,172 @@ class Workspace:
         if self.constants is not self.tape.constants:
             self.constants = self.tape.constants
             self.frame[COLUMNS["k"]] = address_of(self.constants)
+        if self.words is not self.tape.words:
+            self.words = self.tape.words
+            self.frame[COLUMNS["m"]] = address_of(self.words)
 
     def sweep(self, name: str, lo: int, hi: int, backwards: bool = False) -> Iterator[int]:
         """Run a sweep over instructions lo..hi in pieces; yields where each piece ended."""
         where = address(name)
-        size = FIRST_PIECE // self.lanes
+        self._prepare_wide(name)
+        size = self._first_size()
         self.busy += 1
         try:
             while lo < hi:
                 chunk = self.tape.chunk_of(hi - 1 if backwards else lo)
                 if backwards:
                     first, last = max(lo, chunk.base, hi - size), hi
-                    hi = first
                 else:
                     first, last = lo, min(hi, chunk.base + chunk.size, lo + size)
-                    lo = last
                 start = time.perf_counter()
-                self._piece(name, where, chunk, first, last)
+                stopped = self._piece(name, where, chunk, first, last)
+                if stopped >= 0:
+                    if backwards:
+                        first = stopped
+                    else:
+                        last = stopped + 1
                 size = self._next_size(last - first, time.perf_counter() - start)
+                lo, hi = (lo, first) if backwards else (last, hi)
                 yield first if backwards else last
         finally:
             self.busy -= 1
 
-    def _piece(self, name: str, where: int, chunk: Chunk, first: int, last: int) -> None:
-        """One call of a sweep."""
+    def _piece(self, name: str, where: int, chunk: Chunk, first: int, last: int) -> int:
+        """One call of a sweep; the instruction that Python executed in its place, or -1."""
         self.enter(chunk)
-        call = entry("releasing" if (last - first) * self.lanes >= RELEASE else "holding")
-        status = call(where, self.frame_address, first, last)
-        if status:
-            raise BadTapeError(
-                f"the {name} sweep met an unknown opcode at instruction {status - 1}"
-            )
+        # A wide instruction works on many numbers: with them, the releasing entry always.
+        long = (last - first) * self.lanes >= RELEASE
+        if self.tape.wide:
+            long = (last - first) * (1 + self.tape.slots // len(self.tape)) >= RELEASE
+        status = entry("releasing" if long else "holding")(where, self.frame_address, first, last)
+        return self._stopped(name, status - 1) if status else -1
+
+    def _stopped(self, name: str, i: int) -> int:
+        """A sweep ended at instruction i: execute a call, or say what is wrong."""
+        status, tape = self.frame[COLUMNS["status"]], self.tape
+        self.frame[COLUMNS["status"]] = 0
+        if status == PAUSE:
+            self._call(name, i)
+            return i
+        if status not in (BAD_INDEX, NO_LANES):
+            raise BadTapeError(f"the {name} sweep met an unknown opcode at instruction {i}")
+        where = tape.where(i)
+        text = f"instruction {i}, {tape.instruction(i).text(tape.names)}" + (
+            f" at {where}" if where else ""
+        )
+        if status == BAD_INDEX:
+            raise ShapeError(f"an index lies outside its array in {text}")
+        raise TapeError(f"lanes do not work with array operations: {text}")
+
+    def _call(self, name: str, i: int) -> None:
+        """Execute a `call` instruction in Python: its object reads and writes spans."""
+        tape = self.tape
+        chunk = tape.chunk_of(i)
+        c = chunk.c[i - chunk.base]
+        call = tape.calls[int(tape.words[c + nest.KIND_WORD])]
+        out = tape.slot_of_index(i)
+        size = int(tape.words[c + nest.SIZE])
+        spans = [slice(w.start, w.start + w.extents[0]) for w in tape.instruction(i).operands]
+        here = slice(out, out + size)
+        v = self.arrays["v"]
+        inputs = [v[s] for s in spans]
+        kind = SWEEP_KERNELS[name]
+        if kind == "forward":
+            v[here] = call.forward(inputs)
+        elif kind == "reverse":
+            g = self.arrays["g"]
+            for s, term in zip(spans, call.reverse(g[here], v[here], inputs), strict=True):
+                if term is not None:
+                    g[s] += term
+        elif kind == "tangent":
+            t = self.arrays["t"]
+            t[here] = call.tangent([t[s] for s in spans], v[here], inputs)
+        else:
+            g, t, h = self.arrays["g"], self.arrays["t"], self.arrays["h"]
+            terms = call.second(g[here], h[here], v[here], inputs, [t[s] for s in spans])
+            for s, (term, change) in zip(spans, terms, strict=True):
+                if term is not None:
+                    g[s] += term
+                    h[s] += change
+
+    def _prepare_wide(self, name: str) -> None:
+        """Load the kernels of a sweep for the wide opcodes on the tape."""
+        codes = self.tape.codes
+        table = SWEEP_KERNELS.get(name)
+        if codes and table and self.loaded.get(table) != len(codes):
+            count = len(codes)
+            load_kernels(table, list(codes))
+            if WIDE_CODES["dot"] in codes:
+                self.frame[COLUMNS["blas"]] = address_of(blas())
+            self.loaded[table] = count
+
+    def _first_size(self) -> int:
+        """Instructions for the first piece: how long wide ones take is not known before."""
+        tape = self.tape
+        if not tape.wide:
+            return FIRST_PIECE // self.lanes
+        return max(1, min(FIRST_WIDE_PIECE, FIRST_PIECE * len(tape) // tape.slots))
 
     def _next_size(self, done: int, seconds: float) -> int:
         """Instructions for the next piece, from how long the last one took."""
         fitting = done * min(4.0, PIECE_SECONDS / max(seconds, 1e-9))
+        if self.tape.wide:
+            return max(1, min(LARGEST_WIDE_PIECE, int(fitting)))
         return max(FIRST_PIECE, min(LARGEST_PIECE, int(fitting * self.lanes))) // self.lanes
 
     # --- sweeps ----------------------------------------------------------------------------------
 
     def forward(self, lo: int | None = None, hi: int | None = None) -> None:
         """Values of lo..hi; by default of what was recorded since the last time."""
-        end = len(self.tape) if hi is None else hi
+        tape = self.tape
+        if self.owned and getattr(tape, "work", self) is not self:
+            return  # another thread has joined or compacted the tape: all of this one is swept
+        end = tape.base + tape.n if hi is None else hi
         start = self.swept if lo is None else lo
-        self.array("v")
-        self.lay_out()
-        for done in self.sweep("forward" + self.suffix, start, end):
-            self.swept = max(self.swept, done)
+        self.busy += 1  # buffers move and slots are written: nothing for `catch_up` beside it
+        try:
+            self.array("v")
+            self.lay_out()
+            for done in self.sweep("forward" + self.suffix, start, end):
+                self.swept = max(self.swept, done)
+        finally:
+            self.busy -= 1
 
     def lay_out(self) -> None:
-        """Write the result slots of whole chunks: one an instruction while results are scalars."""
-        for chunk in self.tape.chunks:
-            end = chunk.base + chunk.size
-            if end > self.laid:
-                chunk.array("out", chunk.size)[:] = np.arange(chunk.base, end)
-                self.laid = end
+        """Write the result slots of whole chunks: what is not recorded yet may become scalars.
+
+        Where it became something wide, they are written again from there.
+        """
+        tape = self.tape
+        # What other threads record meanwhile is for the next time: counted first, not last.
+        wide = len(tape.wide)
+        origin, base, n = tape.origin, tape.base, tape.n
+        last = tape.chunks[-1]
+        moved = origin - base != self.extra
+        if moved or self.laid < last.base + last.size:
+            start = self.exact if moved else self.laid
+            for chunk in tape.chunks:
+                end = chunk.base + chunk.size
+                if end > start:
+                    lo = max(start, chunk.base)
+                    column = chunk.array("out", chunk.size)
+                    column[lo - chunk.base :] = tape.result_slots(lo, end)
+            self.laid = last.base + last.size
+            self.extra = origin - base
+        self.wide = wide
+        self.exact = base + n
+
+    def know(self, slot: int, values: np.ndarray) -> None:
+        """Values of the last instruction, which its recorder has computed from the others."""
+        with self.lock:
+            i = self.tape.index_of_slot(slot)
+            self.forward(hi=i)
+            self.array("v")[slot : slot + len(values)] = values
+            self.swept = max(self.swept, i + 1)
 
     def value(self, slot: int) -> float:
         """The value in a slot, after a forward sweep over what is new."""
-        if slot >= self.swept:
+        if slot >= self.swept:  # no slot has a smaller number than its instruction
             self.catch_up()
         return self.values[slot]  # type: ignore[no-any-return]
 
@@ -221,7 +402,8 @@ class Workspace:
         start = self.swept
         # A chunk that the frame points at has its slots laid out and its values allocated.
         if (
-            self._hold is None
+            len(tape.wide) != self.wide  # first: after a call another thread may run
+            or self._hold is None
             or self.busy
             or self.chunk is not tape.chunks[-1]
             or self.constants is not tape.constants
@@ -234,22 +416,31 @@ class Workspace:
             return
         status = self._hold(self._forward, self.frame_address, start, n)
         if status:
-            raise BadTapeError(f"unknown opcode at instruction {status - 1}")
+            self.swept = self._stopped("forward", status - 1) + 1
+            with self.lock:
+                self.forward()
+            return
         self.swept = n
 
     def reverse(self, seeds: dict[int, Any], lo: int = 0) -> np.ndarray:
         """Adjoints g along `seeds` (slot -> adjoint); returns the buffer, zero above the seeds."""
         self.forward()
-        top = max(seeds) + 1
-        if top > len(self.tape):
-            raise ArgumentError(f"slot {top - 1} is not on this tape of {len(self.tape)}")
+        if max(seeds) >= self.tape.slots:
+            raise ArgumentError(f"slot {max(seeds)} is not on this tape of {self.tape.slots}")
+        top = self.tape.index_of_slot(max(seeds)) + 1
         g = self.array("g")
-        g[: len(self.tape)] = 0.0
+        g[: self.tape.slots] = 0.0
         for slot, seed in seeds.items():
             g[slot] = seed
         for _ in self.sweep("reverse" + self.suffix, lo, top, backwards=True):
             pass
         return g
+
+    def cotangent(self, slot: int, seed: np.ndarray) -> np.ndarray:
+        """Adjoints g along the seeds of consecutive slots."""
+        if len(seed) == 1 and seed[0] == 1.0:  # the usual case, in one call
+            return self.gradient(slot)
+        return self.reverse(dict(zip(range(slot, slot + len(seed)), seed.tolist(), strict=True)))
 
     def gradient(self, root: int) -> np.ndarray:
         """Adjoints g of one root, after a forward sweep over what is new.
@@ -260,18 +451,21 @@ class Workspace:
         tape = self.owner()
         n = tape.base + tape.n
         if n != self._ready or tape.constants is not self.constants:
-            if len(tape.chunks) > 1 or n * self.lanes >= RELEASE:
+            if len(tape.chunks) > 1 or tape.calls or tape.slots * self.lanes >= RELEASE:
                 return self.reverse({root: 1.0})
             self._prepare(n)
-        if root >= n:
-            raise ArgumentError(f"slot {root} is not on this tape of {n} instructions")
+        slots = tape.origin + tape.n
+        if root >= slots:
+            raise ArgumentError(f"slot {root} is not on this tape of {slots} slots")
         replay, forward, reverse = self._replay
-        inputs = self.leading if self.leading > 0 else 0
+        inputs = max(self.leading[0], 0)
+        top = root if slots == n else tape.index_of_slot(root)
         status = replay(
-            forward, reverse, self.frame_address, self.swept, inputs, n, root, self.lanes
-        )
+            forward, reverse, self.frame_address, self.swept, inputs, n, top, root, slots,
+            self.lanes,
+        )  # fmt: skip
         if status:
-            raise BadTapeError(f"unknown opcode at instruction {status - 1}")
+            self._stopped("replayed", status - 1)
         self.swept = n
         return self.arrays["g"]
 
@@ -282,6 +476,8 @@ class Workspace:
         self.lay_out()
         self.enter(self.tape.chunks[0])
         names = ("forward" + self.suffix, "reverse" + self.suffix)
+        for name in names:
+            self._prepare_wide(name)
         self._replay = (entry("replay"), *map(address, names))
         self._ready = n
 
@@ -289,7 +485,7 @@ class Workspace:
         """Tangents t along `seeds` (input slot -> tangent); returns the buffer."""
         self.forward()
         t = self.array("t")
-        t[: len(self.tape)] = 0.0
+        t[: self.tape.slots] = 0.0
         for slot, seed in seeds.items():
             t[slot] = seed
         for _ in self.sweep("tangent" + self.suffix, 0, len(self.tape)):
@@ -300,32 +496,39 @@ class Workspace:
         """Gradient g of a root and its tangent h: the Hessian times seeds."""
         self.tangent(seeds)
         g, h = self.array("g"), self.array("h")
-        g[: root + 1] = h[: root + 1] = 0.0
+        g[: self.tape.slots] = h[: self.tape.slots] = 0.0
         g[root] = 1.0
         name = "forward_over_reverse" + self.suffix
-        for _ in self.sweep(name, 0, root + 1, backwards=True):
+        for _ in self.sweep(name, 0, self.tape.index_of_slot(root) + 1, backwards=True):
             pass
         return g, h
 
-    def reach(self, roots: Sequence[int] | np.ndarray) -> np.ndarray:
+    def reach(self, roots: Sequence[int] | np.ndarray | slice) -> np.ndarray:
         """Sets bit 0 of `mark` for all slots that `roots` depend on, clears it elsewhere.
 
         Bit 1, spent, stops the walk: behind a spent slot nothing is marked.
         """
+        tape = self.owner()
         self.lay_out()
-        mark = self.array("mark")[: max(len(self.tape), 1)]
+        mark: np.ndarray = self.array("mark")[: max(tape.slots, 1)]
         mark &= SPENT
         mark[roots] |= REACHED
-        for _ in self.sweep("reach", 0, int(max(roots, default=-1)) + 1, backwards=True):
+        last = roots.stop - 1 if isinstance(roots, slice) else int(max(roots, default=-1))
+        top = tape.index_of_slot(last) + 1 if last >= 0 else 0
+        if len(tape.chunks) == 1 and len(mark) < RELEASE:  # the usual case, in one call
+            self.enter(tape.chunks[0])
+            entry("holding")(address("reach"), self.frame_address, 0, top)
+            return mark
+        for _ in self.sweep("reach", 0, top, backwards=True):
             pass
         return mark
 
     def set_inputs(self, values: np.ndarray) -> None:
         """New values for the leading inputs of a sealed tape: shape (inputs,) or (inputs, 16)."""
-        if self.leading < 0:
+        if self.leading[0] < 0:
             self.leading = leading_inputs(self.tape)
         if self._inputs is None:
-            self._inputs = self.array("v")[: self.leading]
+            self._inputs = self.array("v")[: self.leading[1]]
         if getattr(values, "shape", None) != self._inputs.shape:
             values = np.asarray(values, dtype=np.float64)
             if values.shape != self._inputs.shape:
@@ -333,15 +536,16 @@ class Workspace:
                     f"this tape takes values of shape {self._inputs.shape}, got {values.shape}"
                 )
         self._inputs[:] = values
-        self.swept = self.leading
+        self.swept = self.leading[0]
 
     def allocated(self) -> int:
         """Bytes held by the buffers."""
         return sum(array.nbytes for array in self.arrays.values())
 
 
-def leading_inputs(tape: Tape) -> int:
-    """How many inputs stand at the front, where `passes.seal` puts them all."""
+def leading_inputs(tape: Tape) -> tuple[int, int]:
+    """How many inputs stand at the front, where `passes.seal` puts them all, and their slots."""
     ops = tape.columns()["op"]
-    other = np.flatnonzero(ops != INPUT_CODE)
-    return int(other[0]) if len(other) else len(ops)
+    other = np.flatnonzero((ops != INPUT_CODE) & (ops != WIDE_CODES["wide_input"]))
+    count = int(other[0]) if len(other) else len(ops)
+    return count, tape.slot_of_index(count)

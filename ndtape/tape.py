@@ -5,21 +5,26 @@ copies.  A chunk is one NumPy buffer; Python recorders write it through memoryvi
 IndexError is the test for a full chunk, and compiled code through addresses.  Columns that an
 opcode does not use hold rubbish; `columns()` is the clean copy that users, tests and files see.
 
-A tape prints as a program, compares by content, and slices by instruction range.
+A scalar instruction writes one slot, a wide one (see nest.py) a span of slots; slots are numbered
+in the order of instructions.  A tape prints as a program, compares by content, and slices by
+instruction range.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import nest
 from .errors import ArgumentError, TapeFullError
-from .ops import INPUT_CODE, OPCODES, Opcode
+from .nest import Walk
+from .ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES, Opcode, Wide
 
 FIRST_CHUNK = 256
 LARGEST_CHUNK = 1 << 20
@@ -34,8 +39,15 @@ SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power":
            "logical_or": "|"}  # fmt: skip
 
 # Operand columns of each opcode, as masks over (a, b, c): slots and constants.
-SLOT_MASK = np.array([[f == "v" for f in o.form.ljust(3)] for o in OPCODES])
-CONSTANT_MASK = np.array([[f == "k" for f in o.form.ljust(3)] for o in OPCODES])
+# Wide instructions are in neither: the words of their descriptors say what an operand is.
+SLOT_MASK = np.zeros((FIRST_WIDE + len(WIDE), 3), bool)
+CONSTANT_MASK = np.zeros_like(SLOT_MASK)
+SLOT_MASK[: len(OPCODES)] = [[f == "v" for f in o.form.ljust(3)] for o in OPCODES]
+CONSTANT_MASK[: len(OPCODES)] = [[f == "k" for f in o.form.ljust(3)] for o in OPCODES]
+USED_MASK = SLOT_MASK | CONSTANT_MASK
+USED_MASK[FIRST_WIDE:] = [
+    ("x" in w.operands or w.name == "wide_input", "y" in w.operands, True) for w in WIDE
+]
 
 
 class Chunk:
@@ -82,36 +94,54 @@ def address_of(array: np.ndarray) -> int:
 
 
 class Instruction(NamedTuple):
-    """One instruction as users see it; operands are slot numbers or constants (float)."""
+    """One instruction as users see it.
+
+    The operands of a scalar instruction are slot numbers or constants (float), those of a wide one
+    are `nest.Walk`s over spans of slots or of the constant pool.
+    """
 
     position: int
-    opcode: Opcode
+    opcode: Opcode | Wide
     out: int
-    operands: tuple[int | float, ...]
+    operands: tuple[Any, ...]
+    size: int = 1
 
     @property
     def name(self) -> str:
-        return self.opcode.row.name
+        return self.opcode.name if isinstance(self.opcode, Wide) else self.opcode.row.name
+
+    @property
+    def wide(self) -> bool:
+        return isinstance(self.opcode, Wide)
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """The operands that are slots."""
+        """The slots that the instruction reads; of a wide one each once, in order."""
+        if isinstance(self.opcode, Wide):
+            read = [walk.places() for walk in self.operands if not walk.constant]
+            return tuple(np.unique(np.concatenate(read)).tolist()) if read else ()
         pairs = zip(self.operands, self.opcode.form, strict=True)
         return tuple(int(x) for x, form in pairs if form == "v")
 
     def text(self, names: dict[int, str] | None = None) -> str:
-        """The instruction as a line of a program, ``r4 = sin(r3)``."""
+        """The instruction as a line of a program, ``r4 = sin(r3)``; spans are ``r4:8``."""
         known = names or {}
-        parts = [
-            known.get(int(x), f"r{x}") if form == "v" else repr(x).removesuffix(".0")
-            for x, form in zip(self.operands, self.opcode.form, strict=True)
-        ]
+        parts = [self._operand(j, known) for j in range(len(self.operands))]
         symbol = SYMBOLS.get(self.name)
         if symbol and len(parts) == 2:
             right = f"{parts[0]} {symbol} {parts[1]}"
         else:
             right = f"{self.name}({', '.join(parts)})"
-        return f"{known.get(self.out, f'r{self.out}')} = {right}"
+        end = f":{self.out + self.size}" if self.size > 1 else ""
+        return f"{known.get(self.out, f'r{self.out}{end}')} = {right}"
+
+    def _operand(self, j: int, known: dict[int, str]) -> str:
+        x = self.operands[j]
+        if isinstance(x, Walk):
+            return x.text(known)
+        if isinstance(self.opcode, Opcode) and self.opcode.form[j] == "v":
+            return known.get(int(x), f"r{x}")
+        return repr(x).removesuffix(".0")
 
 
 class Stats(NamedTuple):
@@ -150,14 +180,23 @@ class Tape:
 
     __slots__ = (
         "chunks", "op", "a", "b", "c", "base", "n",  # the open chunk; n counts inside it
+        "origin",  # slot of the open chunk's first instruction: results go to n + origin
         "constants", "k", "kn",  # constant pool: array, memoryview, entries in use
-        "names", "lines", "walked", "__weakref__",
+        "words", "mn", "interned",  # integer pool: array, entries in use, descriptor -> place
+        "wide", "codes", "calls",  # wide instructions: (index, slot, size); their codes; functions
+        "names", "lines", "walk", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, size: int = FIRST_CHUNK) -> None:
         self.chunks = [Chunk(0, size)]
-        self.base = self.n = self.kn = self.walked = 0
+        self.base = self.n = self.origin = self.kn = self.mn = 0
+        self.walk: tuple[np.ndarray | None, int] = (None, 0)  # marks of the last reverse, inputs
         self.constants = np.empty(16)
+        self.words = np.zeros(256, np.int64)
+        self.interned: dict[tuple[int, ...], int] = {}
+        self.wide: list[tuple[int, int, int]] = []
+        self.codes: set[int] = set()
+        self.calls: list[Any] = []
         self.k: Any = memoryview(self.constants)
         self.names: dict[int, str] = {}
         self.lines: list[tuple[Any, int] | None] | None = None  # by instruction, for all chunks
@@ -179,57 +218,126 @@ class Tape:
         """Add a chunk after a full one."""
         last = self.chunks[-1]
         base, size = last.base + last.size, min(4 * last.size, LARGEST_CHUNK)
-        if base + size > MAX_SLOTS:
-            raise TapeFullError(
-                f"a tape holds at most {MAX_SLOTS} slots and this one has {len(self)}; "
-                "sweep shorter pieces"
-            )
+        self.check_room(size)
         self.chunks.append(Chunk(base, size))
         if self.lines is not None:
             self.lines += [None] * size
+        self.origin += self.n
         self.base, self.n = base, 0
+
+    def check_room(self, size: int) -> None:
+        """Raise `TapeFullError` if `size` further slots would not have numbers."""
+        if self.slots + size > MAX_SLOTS:
+            raise TapeFullError(
+                f"a tape holds at most {MAX_SLOTS} slots, this one has {self.slots} and needs "
+                f"{size} more; sweep shorter pieces"
+            )
 
     def constant(self, value: float) -> int:
         """The index of a new entry of the constant pool."""
-        index = self.kn
-        if index == len(self.constants):
+        room = len(self.constants)
+        if self.kn == room:
             self._grow_pool()
+        index = self.kn  # from here on nothing is called: other threads add theirs, too
         self.constants[index] = value
         self.kn = index + 1
         return index
 
-    def _grow_pool(self) -> None:
+    def _grow_pool(self, needed: int = 0) -> None:
         armed, self.k = bool(self.op), EMPTY  # what another thread adds must not be lost
-        grown = np.empty(2 * len(self.constants))
+        grown = np.empty(max(2 * len(self.constants), needed))
         grown[: self.kn] = self.constants[: self.kn]
         self.constants = grown
         if armed:
             self.k = memoryview(grown)
 
+    def add_words(self, words: np.ndarray) -> int:
+        """The place of further words in the integer pool."""
+        place = self.mn
+        end = place + len(words)
+        if end > len(self.words):
+            grown = np.zeros(2 * end, np.int64)
+            grown[:place] = self.words[:place]
+            self.words = grown
+        self.words[place:end] = words
+        self.mn = end
+        return place
+
+    def descriptor(self, words: tuple[int, ...], share: bool = True) -> int:
+        """The place of a wide instruction's words in the integer pool; equal ones are shared."""
+        place = self.interned.get(words) if share else None
+        if place is None:
+            place = self.add_words(np.asarray(words, np.int64))
+            if share:
+                self.interned[words] = place
+        return place
+
     # --- reading -------------------------------------------------------------------------------
+
+    def whole(self) -> Tape:
+        """The tape that holds the instructions now: another one once two have been joined."""
+        return self
 
     def __len__(self) -> int:
         return self.base + self.n
 
     @property
     def slots(self) -> int:
-        """Number of slots that results may use; one an instruction while results are scalars."""
-        return len(self)
+        """Number of slots that results use: one for a scalar instruction, else its size."""
+        return self.origin + self.n
+
+    def slot_of_index(self, i: int) -> int:
+        """The first result slot of instruction i."""
+        j = bisect_left(self.wide, (i,)) - 1
+        if j < 0:
+            return i
+        index, slot, size = self.wide[j]
+        return slot + size + i - index - 1
+
+    def index_of_slot(self, slot: int) -> int:
+        """The instruction that writes a slot."""
+        j = bisect_right(self.wide, slot, key=lambda entry: entry[1]) - 1
+        if j < 0:
+            return slot
+        index, first, size = self.wide[j]
+        return index if slot < first + size else index + 1 + slot - first - size
+
+    def span_of(self, slot: int) -> tuple[int, int]:
+        """First slot and size of the result that a slot is part of."""
+        j = bisect_right(self.wide, slot, key=lambda entry: entry[1]) - 1
+        if j >= 0:
+            _, first, size = self.wide[j]
+            if slot < first + size:
+                return first, size
+        return slot, 1
+
+    def result_slots(self, lo: int, hi: int) -> np.ndarray:
+        """First result slots of instructions lo..hi, which may lie in the future: scalars then."""
+        out = np.arange(lo, hi, dtype=np.int64)
+        out += self.slot_of_index(lo) - lo
+        j = bisect_left(self.wide, (lo,))
+        if j < len(self.wide):
+            entries = np.array(self.wide[j:], np.int64)
+            entries = entries[entries[:, 0] < hi - 1]
+            more = np.zeros(hi - lo, np.int64)
+            more[entries[:, 0] + 1 - lo] = entries[:, 2] - 1
+            out += np.cumsum(more)
+        return out
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Read-only copies of op, out, a, b, c (unused operands are 0) and the pool k."""
+        """Read-only copies of op, out, a, b, c (unused operands are 0) and the pools k and m."""
         n = len(self)
         counts = [(chunk, min(chunk.size, n - chunk.base)) for chunk in self.chunks]
         result = {
             name: np.concatenate([chunk.array(name, count) for chunk, count in counts])
             for name in ("op", "a", "b", "c")
         }
-        result["out"] = np.arange(n, dtype=np.uint32)  # what `layout` writes for scalars
-        known = np.minimum(result["op"], len(OPCODES) - 1)
-        used = SLOT_MASK[known] | CONSTANT_MASK[known]
+        result["out"] = self.result_slots(0, n).astype(np.uint32)
+        used = USED_MASK[np.minimum(result["op"], len(USED_MASK) - 1)]
         for j, name in enumerate("abc"):
             result[name] *= used[:, j]
         result["k"] = self.constants[: self.kn].copy()
+        result["m"] = self.words[: self.mn].copy()
         for array in result.values():
             array.flags.writeable = False
         return result
@@ -249,13 +357,18 @@ class Tape:
     def instruction(self, i: int) -> Instruction:
         chunk = self.chunk_of(i)
         j = i - chunk.base
-        opcode = OPCODES[chunk.op[j]]
-        stored = (chunk.a[j], chunk.b[j], chunk.c[j])
+        code, stored = chunk.op[j], (chunk.a[j], chunk.b[j], chunk.c[j])
+        out = self.slot_of_index(i)
+        if code >= FIRST_WIDE:
+            wide = WIDE[code - FIRST_WIDE]
+            size = int(self.words[stored[2] + nest.SIZE])
+            return Instruction(i, wide, out, nest.walks(wide.name, self.words, *stored), size)
+        opcode = OPCODES[code]
         operands = tuple(
             x if form == "v" else float(self.constants[x])
             for x, form in zip(stored, opcode.form, strict=False)
         )
-        return Instruction(i, opcode, i, operands)
+        return Instruction(i, opcode, out, operands)
 
     def __getitem__(self, key: slice) -> Tape:
         """The instructions of a range as a tape of their own.
@@ -266,20 +379,50 @@ class Tape:
             raise ArgumentError("slice a tape as tape[start:stop], without a step")
         lo, hi, _ = key.indices(len(self))
         part = Tape()
-        slot_of: dict[int, int] = {}
-        body = list(self.instructions(lo, hi))
-        inside = {ins.out for ins in body}
-        for slot in sorted({s for ins in body for s in ins.slots} - inside):
-            slot_of[slot] = part.append(INPUT_CODE, part.constant(math.nan))
-            part._copy_name(self, slot, slot_of[slot])
-        for ins in body:
-            operands = [
-                slot_of[int(x)] if form == "v" else part.constant(x)
-                for x, form in zip(ins.operands, ins.opcode.form, strict=True)
-            ]
-            slot_of[ins.out] = part.append(ins.opcode.code, *operands)
-            part._copy_name(self, ins.out, slot_of[ins.out])
+        part.calls = self.calls
+        new_slot = np.full(self.slots, -1, np.int64)
+        first = self.slot_of_index(lo) if lo < len(self) else self.slots
+        read = {s for ins in self.instructions(lo, hi) for s in ins.slots if s < first}
+        for slot, size in sorted({self.span_of(s) for s in read}):
+            new_slot[slot : slot + size] = part.append_input(np.full(size, math.nan)) + np.arange(
+                size
+            )
+            part._copy_name(self, slot, int(new_slot[slot]))
+        for i in range(lo, hi):
+            part.append_moved(self, i, new_slot)
         return part
+
+    def append_input(self, values: np.ndarray) -> int:
+        """An input of one slot or of a span, which holds `values`; returns its first slot."""
+        start = self.extend_pool(values)
+        if len(values) == 1:
+            return self.append(INPUT_CODE, start)
+        return self.append_wide(WIDE_CODES["wide_input"], start, 0, nest.descriptor(
+            len(values), (), nest.X_CONSTANT))  # fmt: skip
+
+    def append_moved(self, other: Tape, i: int, new_slot: np.ndarray) -> None:
+        """Copy instruction i of another tape; `new_slot` gives the new number of each slot there,
+        and learns those of the result."""
+        chunk = other.chunk_of(i)
+        j = i - chunk.base
+        code, columns = chunk.op[j], (chunk.a[j], chunk.b[j], chunk.c[j])
+        out = other.slot_of_index(i)
+
+        def copied(first: int, count: int) -> int:
+            return self.extend_pool(other.constants[first : first + count])
+
+        if code >= FIRST_WIDE:
+            kind = WIDE[code - FIRST_WIDE].name
+            a, b, words = nest.moved(kind, other.words, columns, new_slot.__getitem__, copied)
+            here = self.append_wide(code, a, b, words, share=kind not in ("collect", "call"))
+        else:
+            here = self.append(code, *[
+                int(new_slot[x]) if form == "v" else copied(x, 1)
+                for x, form in zip(columns, OPCODES[code].form, strict=False)
+            ])  # fmt: skip
+        size = self.span_of(here)[1]
+        new_slot[out : out + size] = here + np.arange(size)
+        self._copy_name(other, out, here)
 
     def _copy_name(self, other: Tape, slot: int, here: int) -> None:
         if slot in other.names:
@@ -292,10 +435,30 @@ class Tape:
         chunk, n = self.chunks[-1], self.n
         chunk.op[n], chunk.a[n], chunk.b[n], chunk.c[n] = code, a, b, c
         self.n = n + 1
-        return self.base + n
+        return self.origin + n
+
+    def append_wide(
+        self, code: int, a: int, b: int, words: tuple[int, ...], share: bool = True
+    ) -> int:
+        """Add a wide instruction with the descriptor `words`; returns its first result slot."""
+        size = int(words[nest.SIZE])  # of an array of words it would be NumPy's
+        self.check_room(size)
+        c = self.descriptor(words, share)
+        self.codes.add(code)
+        if self.n == self.chunks[-1].size:
+            self.open_chunk()
+        # From here on nothing is called: no other thread may see one half of it.
+        chunk, n = self.chunks[-1], self.n
+        slot = n + self.origin
+        chunk.op[n], chunk.a[n], chunk.b[n], chunk.c[n] = code, a, b, c
+        self.wide += ((self.base + n, slot, size),)
+        self.n = n + 1
+        self.origin += size - 1
+        return slot
 
     def extend(self, columns: dict[str, np.ndarray]) -> None:
-        """Add many instructions; slots and constants already count from this tape's beginning."""
+        """Add many instructions; slots, constants and words already count from this tape's
+        beginning.  The pools are for `extend_pools`, which comes first."""
         done, total = 0, len(columns["op"])
         while done < total:
             if self.n == self.chunks[-1].size:
@@ -305,28 +468,55 @@ class Tape:
             for name in ("op", "a", "b", "c"):
                 part = columns[name][done : done + count]
                 chunk.array(name, chunk.size)[self.n : self.n + count] = part
+            self._enter_wide(columns, done, count)
             self.n += count
             done += count
+
+    def _enter_wide(self, columns: dict[str, np.ndarray], done: int, count: int) -> None:
+        """Sizes of the wide instructions among those that are being added."""
+        ops = columns["op"][done : done + count]
+        for j in np.flatnonzero(ops >= FIRST_WIDE).tolist():
+            size = int(self.words[int(columns["c"][done + j]) + nest.SIZE])
+            self.check_room(size)
+            self.wide.append((self.base + self.n + j, self.origin + self.n + j, size))
+            self.origin += size - 1
+            self.codes.add(int(ops[j]))
 
     def keep_lines(self, lines: list[tuple[Any, int] | None]) -> None:
         """Take over the source lines of instructions that were added by `extend`."""
         room = self.chunks[-1].base + self.chunks[-1].size
         self.lines = [*lines, *[None] * (room - len(lines))]
 
-    def extend_pool(self, values: np.ndarray) -> None:
-        """Add many constants."""
-        while self.kn + len(values) > len(self.constants):
-            self._grow_pool()
-        self.constants[self.kn : self.kn + len(values)] = values
-        self.kn += len(values)
+    def extend_pool(self, values: np.ndarray) -> int:
+        """Add many constants; returns the index of the first."""
+        count, room = len(values), len(self.constants)
+        if self.kn + count > room:
+            self._grow_pool(self.kn + count + 1)
+        start = self.kn
+        self.kn = start + count  # taken, before NumPy lets other threads run while it copies
+        self.constants[start : start + count] = values
+        return start
+
+    def extend_pools(self, columns: dict[str, np.ndarray]) -> None:
+        """Add the constants and the words of columns whose instructions come next."""
+        self.extend_pool(columns["k"])
+        words = columns.get("m", ())
+        if len(words):
+            self.words = np.concatenate([self.words[: self.mn], words])
+            self.mn = len(self.words)
 
     def __eq__(self, other: object) -> bool:
         """Same instructions on the same slots with the same constants (nan equals nan)."""
         if not isinstance(other, Tape):
             return NotImplemented
+        self, other = self.whole(), other.whole()
         if len(self) != len(other):
             return False
         mine, theirs = self.columns(), other.columns()
+        if not all(
+            self._same_wide(other, int(index)) for index in np.flatnonzero(mine["op"] >= FIRST_WIDE)
+        ):
+            return False
         if not all(np.array_equal(mine[name], theirs[name]) for name in ("op", "out")):
             return False
         codes = mine["op"]
@@ -338,6 +528,39 @@ class Tape:
             if not np.array_equal(a, b, equal_nan=True):
                 return False
         return True
+
+    def _same_wide(self, other: Tape, i: int) -> bool:
+        """Whether instruction i, a wide one, is the same on both tapes."""
+        one, two = self.instruction(i), other.instruction(i)
+        if one.name != two.name or (one.out, one.size) != (two.out, two.size):
+            return False
+        (function, loops), (its_function, its_loops) = self._walked(i), other._walked(i)
+        if one.name == "call":
+            function, its_function = self.calls[function], other.calls[its_function]
+        if function != its_function or not np.array_equal(loops, its_loops):
+            return False
+        if len(one.operands) != len(two.operands):
+            return False
+        pairs = zip(one.operands, two.operands, strict=True)
+        return all(self._seen(x) == other._seen(y) for x, y in pairs)
+
+    def _walked(self, i: int) -> tuple[int, np.ndarray]:
+        """The word KIND_WORD and the loops of instruction i, a wide one."""
+        chunk = self.chunk_of(i)
+        c = chunk.c[i - chunk.base]
+        first = c + nest.BODY
+        loops = self.words[first : first + nest.LOOP * int(self.words[c + nest.LOOPS])]
+        return int(self.words[c + nest.KIND_WORD]), loops
+
+    def _seen(self, x: Walk) -> tuple[Any, ...]:
+        """What an operand reads, slots by number and constants by value (nan equals nan)."""
+        if x.entries is None and not x.constant:
+            return x.start, x.extents, x.strides
+        entries = -1 - x.places() if x.entries is None else x.entries
+        constant = entries < 0
+        values = self.constants[-1 - entries[constant]]
+        known = np.where(np.isnan(values), np.nan, values + 0.0)  # one bit pattern for a value
+        return x.extents, np.maximum(entries, -1).tobytes(), known.tobytes()
 
     __hash__ = None  # type: ignore[assignment]  # content may still grow
 
@@ -368,7 +591,8 @@ class Tape:
 
     def where(self, i: int) -> str:
         """``file:line`` of the user's code that recorded instruction i, "" where not known."""
-        line = self.lines[i] if self.lines is not None else None
+        lines = self.whole().lines
+        line = lines[i] if lines is not None else None
         if line is None:
             return ""
         code, lasti = line
@@ -376,17 +600,30 @@ class Tape:
 
     def allocated(self) -> int:
         """Bytes held, including what is reserved for growth."""
-        return sum(chunk.memory.nbytes for chunk in self.chunks) + self.constants.nbytes
+        pools = self.constants.nbytes + self.words.nbytes
+        return sum(chunk.memory.nbytes for chunk in self.chunks) + pools
 
     def stats(self) -> Stats:
         """Instructions, slots, memory and the histogram of operations."""
         codes = Counter(self.columns()["op"].tolist())
         histogram: Counter[str] = Counter()
         for code, count in codes.items():
-            histogram[OPCODES[code].row.name] += count
+            wide = code >= FIRST_WIDE
+            name = WIDE[code - FIRST_WIDE].name if wide else OPCODES[code].row.name
+            histogram[name] += count
         n, held = len(self), self.allocated()
-        return Stats(n, codes[INPUT_CODE], self.slots, self.kn, held, held / max(n, 1),
-                     self.walked, dict(histogram.most_common()))  # fmt: skip
+        inputs = codes[INPUT_CODE] + codes[WIDE_CODES["wide_input"]]
+        return Stats(n, inputs, self.slots, self.kn, held, held / max(n, 1),
+                     self.walked(), dict(histogram.most_common()))  # fmt: skip
+
+    def walked(self) -> int:
+        """How many instructions the last reverse sweep went through, inputs not counted."""
+        mark, inputs = self.walk
+        if mark is None:
+            return 0
+        n = self.index_of_slot(len(mark) - 1) + 1
+        results = np.bitwise_or.reduceat(mark, self.result_slots(0, n))
+        return int(np.count_nonzero(results & 1)) - inputs
 
 
 def line_number(code: Any, lasti: int) -> int:

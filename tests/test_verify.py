@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import ndtape as nt
 from ndtape import passes, run
-from ndtape.ops import CODES, OPCODES
+from ndtape.ops import CODES, FIRST_WIDE, OPCODES, WIDE
 from ndtape.tape import CONSTANT_MASK, SLOT_MASK, Tape
 
 NAMES = ("op", "a", "b", "c", "k")
@@ -84,10 +84,13 @@ def order(value):
 
 
 LAST = len(OPCODES) - 1
+WIDE_LAST = FIRST_WIDE + len(WIDE) - 1
 HUGE = 2**32 - 1
 BROKEN = {
-    "bad opcode": (entry("op", 3, LAST + 1), rf"instruction 3 has opcode {LAST + 1}; .* {LAST}$"),
-    "worst opcode": (entry("op", 0, 65535), rf"instruction 0 has opcode 65535; .* {LAST}$"),
+    "bad opcode": (entry("op", 3, LAST + 1), rf"3 has opcode {LAST + 1}; .* 0 to {LAST} and"),
+    "opcode before arrays": (entry("op", 3, FIRST_WIDE - 1), r"3 has opcode 511; .* arrays, 512"),
+    "opcode behind arrays": (entry("op", 3, WIDE_LAST + 1), rf"3 has opcode .* to {WIDE_LAST}$"),
+    "worst opcode": (entry("op", 0, 65535), rf"0 has opcode 65535; .* to {WIDE_LAST}$"),
     "forward reference": (entry("a", 1, 6), r"instruction 1 \(sin\) has operand a = 6, which is "),
     "reference to itself": (entry("b", 3, 3), r"instruction 3 \(multiply\) has operand b = 3, whi"),
     "slot past the end": (entry("c", 4, 8), r"4 \(fma\) has operand c = 8, the tape has 8 slots"),
@@ -134,7 +137,8 @@ def test_malformed(name):
 
 
 # Tapes fill unused operands with zeros when they are read, and hold no columns of another kind.
-IN_A_TAPE = [name for name in BROKEN if "order" in name or "past" in name or "opcode" in name]
+IN_A_TAPE = [name for name in BROKEN if "order" in name or "past" in name]
+IN_A_TAPE += ["bad opcode", "opcode before arrays"]
 IN_A_TAPE += ["forward reference", "reference to itself", "no pool"]
 
 

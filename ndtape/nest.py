@@ -1,0 +1,179 @@
+"""Loop nests: how a wide instruction walks over its operands, as integers in the pool `m`.
+
+Five numbers describe one loop: how often it runs, and how far result and operands move with it.
+A stride of 0 stands still, which is what broadcasting is for an operand and what a reduction is
+for the result; views (transposed, sliced, reversed) are other strides over the same slots.  Nests
+are collapsed: loops that run once disappear, and two that move every operand alike become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .ops import WIDE
+
+SIZE, FLAGS, U, KIND_WORD, LOOPS, BODY = range(6)  # words of a descriptor
+LOOP = 5  # words a loop: extent and the strides of z, x, y, u
+X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
+
+Loop = tuple[int, int, int, int, int]
+OPERANDS = {w.name: w.operands for w in WIDE}
+LISTED = -1  # place of a walk that is a list of slots
+
+
+def collapsed(loops: Iterable[Loop]) -> list[Loop]:
+    """The same walk with as few loops as possible; the order of elements is kept."""
+    result: list[Loop] = []
+    for loop in loops:
+        if loop[0] == 1:
+            continue
+        if result and all(
+            outer == inner * loop[0] for outer, inner in zip(result[-1][1:], loop[1:], strict=True)
+        ):
+            result[-1] = (result[-1][0] * loop[0], *loop[1:])
+        else:
+            result.append(loop)
+    return result
+
+
+def overlaps(extents: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether a walk may come to one place twice."""
+    reach = 0
+    for stride, n in sorted((abs(s), n) for s, n in zip(strides, extents, strict=True)):
+        if n > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (n - 1)
+    return False
+
+
+def descriptor(
+    size: int, loops: Sequence[Loop], flags: int = 0, u: int = 0, kind_word: int = 0
+) -> tuple[int, ...]:
+    """The words of a wide instruction that walks over `loops`."""
+    words = [size, flags, u, kind_word, len(loops)]
+    for loop in loops:
+        words += loop
+    return tuple(words)
+
+
+def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides, in elements, of an array in C order."""
+    strides = []
+    step = 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+class Walk(NamedTuple):
+    """How an instruction reads one operand: from `start` on, by extents and strides.
+
+    `constant` walks read the pool of constants.  `entries` replaces the loops for `collect`: slots,
+    and constants as -1 - index.  `place` is where the start stands: "a", "b" or a word's number.
+    """
+
+    start: int
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+    constant: bool
+    place: str | int
+    entries: np.ndarray | None = None
+
+    def places(self) -> np.ndarray:
+        """Every slot (or index of a constant) in the order of the walk."""
+        if self.entries is not None:
+            return self.entries[self.entries >= 0]
+        result = np.array([self.start], np.int64)
+        for extent, stride in zip(self.extents, self.strides, strict=True):
+            result = (result[:, None] + stride * np.arange(extent)).ravel()
+        return result
+
+    def bounds(self) -> tuple[int, int]:
+        """The lowest and the highest place."""
+        low = high = self.start
+        for extent, stride in zip(self.extents, self.strides, strict=True):
+            reach = (extent - 1) * stride
+            low, high = low + min(reach, 0), high + max(reach, 0)
+        return low, high
+
+    def text(self, names: dict[int, str]) -> str:
+        if self.entries is not None:
+            return f"{len(self.entries)} elements"
+        low, high = self.bounds()
+        end = f":{high + 1}" if high > low else ""
+        return f"k{low}{end}" if self.constant else names.get(low, f"r{low}{end}")
+
+
+def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, ...]:
+    """The operands of a wide instruction with these columns."""
+    size, flags, u, count, loops = words[c : c + BODY].tolist()
+    body = words[c + BODY :]
+    if kind == "collect":
+        return (Walk(0, (), (), False, LISTED, body[:size]),)
+    if kind == "call":
+        pairs = body[1 : 1 + 2 * int(body[0])].reshape(-1, 2).tolist()
+        return tuple(
+            Walk(start, (n,), (1,), False, BODY + 1 + 2 * j) for j, (start, n) in enumerate(pairs)
+        )
+    spans = {"wide_input": (size,), "gather": (count, size), "scatter_add": (size, count, count)}
+    starts: tuple[tuple[int, str | int], ...] = ((a, "a"), (b, "b"), (u, U))
+    if kind in spans:
+        return tuple(
+            Walk(start, (n,), (1,), bool(flags >> j & 1), place)
+            for j, (n, (start, place)) in enumerate(zip(spans[kind], starts, strict=False))
+        )
+    nest = body[: LOOP * loops].reshape(loops, LOOP)
+    extents = tuple(nest[:, 0].tolist())
+    return tuple(
+        Walk(start, extents, tuple(nest[:, 2 + j].tolist()), bool(flags >> j & 1), place)
+        for j, (start, place) in enumerate(starts[: len(OPERANDS[kind])])
+    )
+
+
+def length(kind: str, words: np.ndarray, c: int) -> int:
+    """How many words the descriptor at c has."""
+    if kind == "collect":
+        return BODY + int(words[c + SIZE])
+    if kind == "call":
+        return BODY + 1 + 2 * int(words[c + BODY])
+    return BODY + LOOP * int(words[c + LOOPS])
+
+
+def moved(
+    kind: str,
+    words: np.ndarray,
+    columns: tuple[int, int, int],
+    slots: Callable[[np.ndarray], np.ndarray],
+    constants: Callable[[int, int], int],
+) -> tuple[int, int, tuple[int, ...]]:
+    """Columns a and b and the words of an instruction whose operands have gone elsewhere.
+
+    `slots` gives the new numbers of slots; `constants(first, count)` copies a piece of the constant
+    pool and says where it begins.
+    """
+    a, b, c = columns
+    fresh = words[c : c + length(kind, words, c)].copy()
+    for walk in walks(kind, words, a, b, c):
+        if walk.entries is not None:
+            fresh[BODY:] = [
+                slots(np.array([e]))[0] if e >= 0 else -1 - constants(-1 - e, 1)
+                for e in walk.entries.tolist()
+            ]
+            continue
+        if walk.constant:
+            low, high = walk.bounds()
+            start = constants(low, high + 1 - low) + walk.start - low
+        else:
+            start = int(slots(np.array([walk.start]))[0])
+        if walk.place == "a":
+            a = start
+        elif walk.place == "b":
+            b = start
+        else:
+            fresh[walk.place] = start
+    return a, b, tuple(fresh.tolist())
