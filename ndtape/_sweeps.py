@@ -4,7 +4,9 @@ from functools import partial
 
 import numpy as np
 
-from ._jit import Sweep, f8_at, u1_at, u2_at, u4_at, u8, u8_at
+from ._jit import Sweep, call_at, f8_at, u1_at, u2_at, u4_at, u8, u8_at
+from .ops import NO_LANES
+from .reach import spread
 from .vmath import (
     arccos,
     arccosh,
@@ -43,6 +45,7 @@ from .vmath import (
     polygamma,
     power,
     rint,
+    round32,
     sigmoid,
     sign,
     sin,
@@ -55,9 +58,9 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "acca3c4783ee"
-TABLE_HASH = "e0ea5029c021"
-SLOTS = np.array([0, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
+FINGERPRINT = "16187357e40b"
+TABLE_HASH = "da93ec85ce80"
+SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
 NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
 sweep = partial(Sweep, fingerprint=FINGERPRINT)
@@ -90,118 +93,114 @@ def forward(frame, lo, hi):
             x = v[p]
             v[r] = x
         elif code == 3:
-            q = b[i]
-            y = v[q]
-            v[r] = y
+            p = a[i]
+            x = v[p]
+            v[r] = round32(x)
         elif code == 4:
             q = b[i]
             y = v[q]
             v[r] = y
         elif code == 5:
-            p = a[i]
             q = b[i]
-            x = v[p]
             y = v[q]
-            v[r] = x + y
+            v[r] = y
         elif code == 6:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = x + y
         elif code == 7:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = k[q]
+            v[r] = x + y
+        elif code == 8:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = x - y
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = x - y
-        elif code == 9:
+        elif code == 10:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = x - y
-        elif code == 10:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x * y
         elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = x * y
         elif code == 12:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = x / y
+            y = k[q]
+            v[r] = x * y
         elif code == 13:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = x / y
         elif code == 14:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
+            x = v[p]
+            y = k[q]
             v[r] = x / y
         elif code == 15:
             p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = x / y
+        elif code == 16:
+            p = a[i]
             x = v[p]
             v[r] = -x
-        elif code == 16:
+        elif code == 17:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = mz(x, y)
-        elif code == 17:
+        elif code == 18:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = mz(x, y)
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = mz(x, y)
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
         elif code == 20:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
-            u = k[s]
+            u = v[s]
             v[r] = fma(x, y, u)
         elif code == 21:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
-            y = k[q]
-            u = v[s]
+            y = v[q]
+            u = k[s]
             v[r] = fma(x, y, u)
         elif code == 22:
             p = a[i]
@@ -209,15 +208,15 @@ def forward(frame, lo, hi):
             s = c[i]
             x = v[p]
             y = k[q]
-            u = k[s]
+            u = v[s]
             v[r] = fma(x, y, u)
         elif code == 23:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
+            x = v[p]
+            y = k[q]
+            u = k[s]
             v[r] = fma(x, y, u)
         elif code == 24:
             p = a[i]
@@ -225,195 +224,195 @@ def forward(frame, lo, hi):
             s = c[i]
             x = k[p]
             y = v[q]
-            u = k[s]
+            u = v[s]
             v[r] = fma(x, y, u)
         elif code == 25:
             p = a[i]
             q = b[i]
             s = c[i]
             x = k[p]
-            y = k[q]
-            u = v[s]
+            y = v[q]
+            u = k[s]
             v[r] = fma(x, y, u)
         elif code == 26:
             p = a[i]
-            x = v[p]
-            v[r] = x * x
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = k[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 27:
             p = a[i]
             x = v[p]
-            v[r] = x * x * x
+            v[r] = x * x
         elif code == 28:
             p = a[i]
             x = v[p]
-            v[r] = 1.0 / x
+            v[r] = x * x * x
         elif code == 29:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = power(x, y)
+            v[r] = 1.0 / x
         elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = power(x, y)
         elif code == 31:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
+            x = v[p]
+            y = k[q]
             v[r] = power(x, y)
         elif code == 32:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = k[p]
             y = v[q]
-            v[r] = mod(x, y)
+            v[r] = power(x, y)
         elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = mod(x, y)
         elif code == 34:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
+            x = v[p]
+            y = k[q]
             v[r] = mod(x, y)
         elif code == 35:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = k[p]
             y = v[q]
-            v[r] = floor_divide(x, y)
+            v[r] = mod(x, y)
         elif code == 36:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = floor_divide(x, y)
         elif code == 37:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
+            x = v[p]
+            y = k[q]
             v[r] = floor_divide(x, y)
         elif code == 38:
             p = a[i]
-            x = v[p]
-            v[r] = fabs(x)
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = floor_divide(x, y)
         elif code == 39:
             p = a[i]
             x = v[p]
-            v[r] = sign(x)
+            v[r] = fabs(x)
         elif code == 40:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+            v[r] = sign(x)
         elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
         elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 43:
-            p = a[i]
-            x = v[p]
-            v[r] = floor(x)
         elif code == 44:
             p = a[i]
             x = v[p]
-            v[r] = ceil(x)
+            v[r] = floor(x)
         elif code == 45:
             p = a[i]
             x = v[p]
-            v[r] = trunc(x)
+            v[r] = ceil(x)
         elif code == 46:
             p = a[i]
             x = v[p]
-            v[r] = rint(x)
+            v[r] = trunc(x)
         elif code == 47:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = maximum(x, y)
+            v[r] = rint(x)
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = maximum(x, y)
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = minimum(x, y)
+            y = k[q]
+            v[r] = maximum(x, y)
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = minimum(x, y)
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = fmax(x, y)
+            y = k[q]
+            v[r] = minimum(x, y)
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = fmax(x, y)
         elif code == 53:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = k[q]
+            v[r] = fmax(x, y)
+        elif code == 54:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = fmin(x, y)
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = fmin(x, y)
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
         elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
-            u = k[s]
+            u = v[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 57:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
-            y = k[q]
-            u = v[s]
+            y = v[q]
+            u = k[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 58:
             p = a[i]
@@ -421,15 +420,15 @@ def forward(frame, lo, hi):
             s = c[i]
             x = v[p]
             y = k[q]
-            u = k[s]
+            u = v[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 59:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
+            x = v[p]
+            y = k[q]
+            u = k[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 60:
             p = a[i]
@@ -437,9 +436,17 @@ def forward(frame, lo, hi):
             s = c[i]
             x = k[p]
             y = v[q]
-            u = k[s]
+            u = v[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 62:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -447,29 +454,21 @@ def forward(frame, lo, hi):
             y = k[q]
             u = v[s]
             v[r] = minimum(maximum(x, y), u)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
         elif code == 63:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
-            u = k[s]
+            u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
-            y = k[q]
-            u = v[s]
+            y = v[q]
+            u = k[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 65:
             p = a[i]
@@ -477,15 +476,15 @@ def forward(frame, lo, hi):
             s = c[i]
             x = v[p]
             y = k[q]
-            u = k[s]
+            u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 66:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
+            x = v[p]
+            y = k[q]
+            u = k[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 67:
             p = a[i]
@@ -493,9 +492,17 @@ def forward(frame, lo, hi):
             s = c[i]
             x = k[p]
             y = v[q]
-            u = k[s]
+            u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 68:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 69:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -503,391 +510,431 @@ def forward(frame, lo, hi):
             y = k[q]
             u = v[s]
             v[r] = select(x != 0.0, y, u)
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = copysign(x, y)
         elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = copysign(x, y)
         elif code == 71:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
+            x = v[p]
+            y = k[q]
             v[r] = copysign(x, y)
         elif code == 72:
             p = a[i]
-            x = v[p]
-            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = copysign(x, y)
         elif code == 73:
             p = a[i]
             x = v[p]
-            v[r] = sqrt(x)
+            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
         elif code == 74:
             p = a[i]
             x = v[p]
-            v[r] = cbrt(x)
+            v[r] = sqrt(x)
         elif code == 75:
             p = a[i]
             x = v[p]
-            v[r] = exp(x)
+            v[r] = cbrt(x)
         elif code == 76:
             p = a[i]
             x = v[p]
-            v[r] = exp2(x)
+            v[r] = exp(x)
         elif code == 77:
             p = a[i]
             x = v[p]
-            v[r] = expm1(x)
+            v[r] = exp2(x)
         elif code == 78:
             p = a[i]
             x = v[p]
-            v[r] = log(x)
+            v[r] = expm1(x)
         elif code == 79:
             p = a[i]
             x = v[p]
-            v[r] = log2(x)
+            v[r] = log(x)
         elif code == 80:
             p = a[i]
             x = v[p]
-            v[r] = log10(x)
+            v[r] = log2(x)
         elif code == 81:
             p = a[i]
             x = v[p]
-            v[r] = log1p(x)
+            v[r] = log10(x)
         elif code == 82:
             p = a[i]
             x = v[p]
-            v[r] = sin(x)
+            v[r] = log1p(x)
         elif code == 83:
             p = a[i]
             x = v[p]
-            v[r] = cos(x)
+            v[r] = sin(x)
         elif code == 84:
             p = a[i]
             x = v[p]
-            v[r] = tan(x)
+            v[r] = cos(x)
         elif code == 85:
             p = a[i]
             x = v[p]
-            v[r] = arcsin(x)
+            v[r] = tan(x)
         elif code == 86:
             p = a[i]
             x = v[p]
-            v[r] = arccos(x)
+            v[r] = arcsin(x)
         elif code == 87:
             p = a[i]
             x = v[p]
-            v[r] = arctan(x)
+            v[r] = arccos(x)
         elif code == 88:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = arctan2(x, y)
+            v[r] = arctan(x)
         elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = arctan2(x, y)
         elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = arctan2(x, y)
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = arctan2(x, y)
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            v[r] = sinh(x)
         elif code == 92:
             p = a[i]
             x = v[p]
-            v[r] = cosh(x)
+            v[r] = sinh(x)
         elif code == 93:
             p = a[i]
             x = v[p]
-            v[r] = tanh(x)
+            v[r] = cosh(x)
         elif code == 94:
             p = a[i]
             x = v[p]
-            v[r] = arcsinh(x)
+            v[r] = tanh(x)
         elif code == 95:
             p = a[i]
             x = v[p]
-            v[r] = arccosh(x)
+            v[r] = arcsinh(x)
         elif code == 96:
             p = a[i]
             x = v[p]
-            v[r] = arctanh(x)
+            v[r] = arccosh(x)
         elif code == 97:
             p = a[i]
             x = v[p]
-            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
+            v[r] = arctanh(x)
         elif code == 98:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = hypot(x, y)
+            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
         elif code == 99:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = hypot(x, y)
         elif code == 100:
             p = a[i]
+            q = b[i]
             x = v[p]
-            v[r] = 0.017453292519943295 * x
+            y = k[q]
+            v[r] = hypot(x, y)
         elif code == 101:
             p = a[i]
             x = v[p]
-            v[r] = 57.29577951308232 * x
+            v[r] = 0.017453292519943295 * x
         elif code == 102:
             p = a[i]
             x = v[p]
-            v[r] = sigmoid(x)
+            v[r] = 57.29577951308232 * x
         elif code == 103:
             p = a[i]
             x = v[p]
-            v[r] = 2.0 * arctanh(2.0 * x - 1.0) if fabs(x - 0.5) < 0.25 else log(x / (1.0 - x))
+            v[r] = sigmoid(x)
         elif code == 104:
             p = a[i]
             x = v[p]
-            v[r] = softplus(x)
+            v[r] = 2.0 * arctanh(2.0 * x - 1.0) if fabs(x - 0.5) < 0.25 else log(x / (1.0 - x))
         elif code == 105:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = logaddexp(x, y)
+            v[r] = softplus(x)
         elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = logaddexp(x, y)
         elif code == 107:
             p = a[i]
-            x = v[p]
-            v[r] = select(x <= 0.0, 0.0, x)
-        elif code == 108:
-            p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x > 0.0, x, x * y)
+            y = k[q]
+            v[r] = logaddexp(x, y)
+        elif code == 108:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x <= 0.0, 0.0, x)
         elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = select(x > 0.0, x, x * y)
         elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = k[q]
+            v[r] = select(x > 0.0, x, x * y)
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = x if x > 0.0 else y * expm1(x)
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = x if x > 0.0 else y * expm1(x)
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.0 if x < -40.0 else 0.5 * x * erfc(-0.7071067811865476 * x)
         elif code == 113:
             p = a[i]
             x = v[p]
-            v[r] = 0.0 if x < -800.0 else x * sigmoid(x)
+            v[r] = 0.0 if x < -40.0 else 0.5 * x * erfc(-0.7071067811865476 * x)
         elif code == 114:
             p = a[i]
             x = v[p]
-            v[r] = erf(x)
+            v[r] = 0.0 if x < -800.0 else x * sigmoid(x)
         elif code == 115:
             p = a[i]
             x = v[p]
-            v[r] = erfc(x)
+            v[r] = erf(x)
         elif code == 116:
             p = a[i]
             x = v[p]
-            v[r] = gammaln(x)
+            v[r] = erfc(x)
         elif code == 117:
             p = a[i]
             x = v[p]
-            v[r] = digamma(x)
+            v[r] = gammaln(x)
         elif code == 118:
+            p = a[i]
+            x = v[p]
+            v[r] = digamma(x)
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = polygamma(x, y)
-        elif code == 119:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 121:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
+            x = v[p]
+            y = k[q]
             v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 122:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = k[p]
             y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 123:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            y = v[q]
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
         elif code == 124:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            x = v[p]
+            y = k[q]
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
         elif code == 125:
             p = a[i]
             q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
-        elif code == 126:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = select(x <= y, 1.0, 0.0)
-        elif code == 127:
-            p = a[i]
-            q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
+        elif code == 126:
+            p = a[i]
+            x = v[p]
+            v[r] = x if x != x else -x * log(x) if x > 0.0 else select(x == 0.0, 0.0, -1e309)
+        elif code == 127:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.5 * erfc(-0.7071067811865476 * x)
         elif code == 128:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = log1p(-0.5 * erfc(0.7071067811865476 * x)) if x > -1.0 else log(0.5 * erfc(-0.7071067811865476 * x)) if x > -35.0 else -0.5 * x * x - log(-x) - 0.9189385332046727 + log(1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))
         elif code == 129:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = -softplus(-x)
         elif code == 130:
             p = a[i]
             q = b[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = select(x < y, 1.0, 0.0)
         elif code == 131:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 132:
-            p = a[i]
-            q = b[i]
-            x = v[p]
             y = k[q]
-            v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 133:
+            v[r] = select(x < y, 1.0, 0.0)
+        elif code == 132:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 134:
+            v[r] = select(x < y, 1.0, 0.0)
+        elif code == 133:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select(x == y, 1.0, 0.0)
-        elif code == 135:
+            v[r] = select(x <= y, 1.0, 0.0)
+        elif code == 134:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = select(x == y, 1.0, 0.0)
+            v[r] = select(x <= y, 1.0, 0.0)
+        elif code == 135:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = select(x <= y, 1.0, 0.0)
         elif code == 136:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select(x != y, 1.0, 0.0)
+            v[r] = select(x > y, 1.0, 0.0)
         elif code == 137:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = select(x != y, 1.0, 0.0)
+            v[r] = select(x > y, 1.0, 0.0)
         elif code == 138:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = k[p]
             y = v[q]
-            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+            v[r] = select(x > y, 1.0, 0.0)
         elif code == 139:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 140:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 141:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 142:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x == y, 1.0, 0.0)
+        elif code == 143:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x == y, 1.0, 0.0)
+        elif code == 144:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x != y, 1.0, 0.0)
+        elif code == 145:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x != y, 1.0, 0.0)
+        elif code == 146:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+        elif code == 147:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = k[q]
             v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
-        elif code == 140:
+        elif code == 148:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
-        elif code == 141:
+        elif code == 149:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
-        elif code == 142:
+        elif code == 150:
             p = a[i]
             x = v[p]
             v[r] = select(x == 0.0, 1.0, 0.0)
-        elif code == 143:
+        elif code == 151:
             p = a[i]
             x = v[p]
             v[r] = select(x != x, 1.0, 0.0)
-        elif code == 144:
+        elif code == 152:
             p = a[i]
             x = v[p]
             v[r] = select(x - x == 0.0, 1.0, 0.0)
-        elif code == 145:
+        elif code == 153:
             p = a[i]
             x = v[p]
             v[r] = 1.0 if fabs(x) > 1.7976931348623157e+308 else 0.0
+        elif 512 <= code < 612:
+            status = call_at(u8_at(f[13])[code - 512], frame, i, i + ONE)
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -918,7 +965,7 @@ def reverse(frame, lo, hi):
         carry = 0.0
         this = r
         r = out[i - ONE] if i > lo else NOWHERE
-        if not w != 0.0:
+        if not w != 0.0 and op[i] < 512:
             continue
         code = op[i]
         if code == 0:
@@ -934,19 +981,26 @@ def reverse(frame, lo, hi):
             pass
         elif code == 3:
             p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 4:
+            p = a[i]
             q = b[i]
             s = c[i]
             u = v[s]
             g[p] += w * u
             g[q] += w
-        elif code == 4:
+        elif code == 5:
             p = a[i]
             q = b[i]
             s = c[i]
             u = k[s]
             g[p] += w * u
             g[q] += w
-        elif code == 5:
+        elif code == 6:
             p = a[i]
             q = b[i]
             d = w
@@ -955,15 +1009,15 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w
-        elif code == 6:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
         elif code == 7:
             p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 8:
+            p = a[i]
             q = b[i]
             d = w
             if p == r:
@@ -971,17 +1025,17 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += -w
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 9:
+        elif code == 10:
             q = b[i]
             g[q] += -w
-        elif code == 10:
+        elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -992,7 +1046,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * x
-        elif code == 11:
+        elif code == 12:
             p = a[i]
             q = b[i]
             y = k[q]
@@ -1001,7 +1055,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 12:
+        elif code == 13:
             p = a[i]
             q = b[i]
             y = v[q]
@@ -1012,7 +1066,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * (-z / y)
-        elif code == 13:
+        elif code == 14:
             p = a[i]
             q = b[i]
             y = k[q]
@@ -1021,87 +1075,87 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 14:
+        elif code == 15:
             q = b[i]
             y = v[q]
             z = v[this]
             g[q] += w * (-z / y)
-        elif code == 15:
+        elif code == 16:
             p = a[i]
             d = -w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 16:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * y
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, w * x)
         elif code == 17:
             p = a[i]
             q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * y
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, w * x)
+        elif code == 18:
+            p = a[i]
+            q = b[i]
             y = k[q]
             d = w * y
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += select(x == 0.0, 0.0, w * x)
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            g[p] += w * y
-            g[q] += w * x
-            g[s] += w
         elif code == 20:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             y = v[q]
             g[p] += w * y
             g[q] += w * x
+            g[s] += w
         elif code == 21:
             p = a[i]
             q = b[i]
-            s = c[i]
-            y = k[q]
+            x = v[p]
+            y = v[q]
             g[p] += w * y
-            g[s] += w
+            g[q] += w * x
         elif code == 22:
             p = a[i]
             q = b[i]
+            s = c[i]
             y = k[q]
             g[p] += w * y
+            g[s] += w
         elif code == 23:
             p = a[i]
             q = b[i]
+            y = k[q]
+            g[p] += w * y
+        elif code == 24:
+            p = a[i]
+            q = b[i]
             s = c[i]
             x = k[p]
             g[q] += w * x
             g[s] += w
-        elif code == 24:
+        elif code == 25:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += w * x
-        elif code == 25:
+        elif code == 26:
             s = c[i]
             g[s] += w
-        elif code == 26:
+        elif code == 27:
             p = a[i]
             x = v[p]
             d = w * (2.0 * x)
@@ -1109,7 +1163,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 27:
+        elif code == 28:
             p = a[i]
             x = v[p]
             d = w * (3.0 * x * x)
@@ -1117,7 +1171,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 28:
+        elif code == 29:
             p = a[i]
             z = v[this]
             d = w * (-z * z)
@@ -1125,7 +1179,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 29:
+        elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1137,7 +1191,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
-        elif code == 30:
+        elif code == 31:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1147,14 +1201,14 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 31:
+        elif code == 32:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             z = v[this]
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
-        elif code == 32:
+        elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1165,26 +1219,26 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * -floor_divide(x, y)
-        elif code == 33:
+        elif code == 34:
             p = a[i]
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 34:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             g[q] += w * -floor_divide(x, y)
-        elif code == 35:
-            pass
         elif code == 36:
             pass
         elif code == 37:
             pass
         elif code == 38:
+            pass
+        elif code == 39:
             p = a[i]
             x = v[p]
             d = w * sign(x)
@@ -1192,22 +1246,20 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 39:
-            pass
         elif code == 40:
+            pass
+        elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 41:
-            pass
         elif code == 42:
+            pass
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 43:
-            pass
         elif code == 44:
             pass
         elif code == 45:
@@ -1215,67 +1267,69 @@ def reverse(frame, lo, hi):
         elif code == 46:
             pass
         elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            pass
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = k[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = k[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = k[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
@@ -1283,7 +1337,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 53:
+        elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1295,7 +1349,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1306,103 +1360,103 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
         elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
             u = k[s]
             z = v[this]
             g[p] += select((z == x) | (x != x), w, 0.0)
             g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 57:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
         elif code == 58:
             p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 59:
+            p = a[i]
             x = v[p]
             z = v[this]
             g[p] += select((z == x) | (x != x), w, 0.0)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
             x = k[p]
             y = v[q]
+            u = v[s]
+            z = v[this]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
             u = k[s]
             z = v[this]
             g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 61:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = k[p]
             u = v[s]
             z = v[this]
             g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
         elif code == 63:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
         elif code == 64:
             p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 65:
+            p = a[i]
             s = c[i]
             x = v[p]
             g[s] += select(x != 0.0, 0.0, w)
-        elif code == 65:
-            pass
         elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
+            pass
         elif code == 67:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = k[p]
             g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
         elif code == 68:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 69:
             p = a[i]
             s = c[i]
             x = k[p]
             g[s] += select(x != 0.0, 0.0, w)
-        elif code == 69:
+        elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1412,7 +1466,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 70:
+        elif code == 71:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1422,9 +1476,9 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 71:
-            pass
         elif code == 72:
+            pass
+        elif code == 73:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1433,7 +1487,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 73:
+        elif code == 74:
             p = a[i]
             z = v[this]
             d = w * (0.5 / z)
@@ -1441,7 +1495,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 74:
+        elif code == 75:
             p = a[i]
             z = v[this]
             d = w * (1.0 / (3.0 * z * z))
@@ -1449,7 +1503,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 75:
+        elif code == 76:
             p = a[i]
             z = v[this]
             d = w * z
@@ -1457,7 +1511,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 76:
+        elif code == 77:
             p = a[i]
             z = v[this]
             d = w * (0.6931471805599453 * z)
@@ -1465,7 +1519,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 77:
+        elif code == 78:
             p = a[i]
             x = v[p]
             d = w * exp(x)
@@ -1473,7 +1527,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 78:
+        elif code == 79:
             p = a[i]
             x = v[p]
             d = w * (1.0 / x)
@@ -1481,7 +1535,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 79:
+        elif code == 80:
             p = a[i]
             x = v[p]
             d = w * (1.4426950408889634 / x)
@@ -1489,7 +1543,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 80:
+        elif code == 81:
             p = a[i]
             x = v[p]
             d = w * (0.4342944819032518 / x)
@@ -1497,7 +1551,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 81:
+        elif code == 82:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (1.0 + x))
@@ -1505,7 +1559,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 82:
+        elif code == 83:
             p = a[i]
             x = v[p]
             d = w * cos(x)
@@ -1513,7 +1567,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 83:
+        elif code == 84:
             p = a[i]
             x = v[p]
             d = w * -sin(x)
@@ -1521,7 +1575,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 84:
+        elif code == 85:
             p = a[i]
             z = v[this]
             d = w * (1.0 + z * z)
@@ -1529,7 +1583,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 85:
+        elif code == 86:
             p = a[i]
             x = v[p]
             d = w * (1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -1537,7 +1591,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 86:
+        elif code == 87:
             p = a[i]
             x = v[p]
             d = w * (-1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -1545,7 +1599,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 87:
+        elif code == 88:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (1.0 + x * x))
@@ -1553,7 +1607,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 88:
+        elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1565,7 +1619,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * (-x / f0 / f0)
-        elif code == 89:
+        elif code == 90:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1576,14 +1630,14 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 90:
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             f0 = hypot(x, y)
             g[q] += w * (-x / f0 / f0)
-        elif code == 91:
+        elif code == 92:
             p = a[i]
             x = v[p]
             d = w * cosh(x)
@@ -1591,7 +1645,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 92:
+        elif code == 93:
             p = a[i]
             x = v[p]
             d = w * sinh(x)
@@ -1599,7 +1653,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 93:
+        elif code == 94:
             p = a[i]
             z = v[this]
             d = w * ((1.0 - z) * (1.0 + z))
@@ -1607,7 +1661,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 94:
+        elif code == 95:
             p = a[i]
             x = v[p]
             d = w * (1.0 / hypot(x, 1.0))
@@ -1615,18 +1669,10 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            d = w * (1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
         elif code == 96:
             p = a[i]
             x = v[p]
-            d = w * (1.0 / ((1.0 - x) * (1.0 + x)))
+            d = w * (1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
             if p == r:
                 carry += d
             else:
@@ -1641,6 +1687,14 @@ def reverse(frame, lo, hi):
                 g[p] += d
         elif code == 98:
             p = a[i]
+            x = v[p]
+            d = w * (1.0 / ((1.0 - x) * (1.0 + x)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 99:
+            p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
@@ -1651,7 +1705,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(z == 0.0, 0.0, w * (y / z))
-        elif code == 99:
+        elif code == 100:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1660,21 +1714,21 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 100:
+        elif code == 101:
             p = a[i]
             d = w * 0.017453292519943295
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 101:
+        elif code == 102:
             p = a[i]
             d = w * 57.29577951308232
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 102:
+        elif code == 103:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1683,7 +1737,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 103:
+        elif code == 104:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (x * (1.0 - x)))
@@ -1691,7 +1745,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 104:
+        elif code == 105:
             p = a[i]
             x = v[p]
             d = w * sigmoid(x)
@@ -1699,7 +1753,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 105:
+        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1710,7 +1764,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * 0.5 if x == y else w * sigmoid(y - x)
-        elif code == 106:
+        elif code == 107:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1720,7 +1774,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 107:
+        elif code == 108:
             p = a[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
@@ -1728,7 +1782,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 108:
+        elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1739,7 +1793,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x > 0.0, 0.0, w * x)
-        elif code == 109:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1749,7 +1803,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 110:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1760,7 +1814,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += 0.0 if x > 0.0 else w * expm1(x)
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1770,7 +1824,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 112:
+        elif code == 113:
             p = a[i]
             x = v[p]
             d = 0.0 if x < -40.0 else w * (0.5 * erfc(-0.7071067811865476 * x) + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * exp(-0.5 * x * x)))
@@ -1778,7 +1832,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 113:
+        elif code == 114:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1787,7 +1841,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 114:
+        elif code == 115:
             p = a[i]
             x = v[p]
             d = w * (1.1283791670955126 * exp(-x * x))
@@ -1795,7 +1849,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 115:
+        elif code == 116:
             p = a[i]
             x = v[p]
             d = w * (-1.1283791670955126 * exp(-x * x))
@@ -1803,7 +1857,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 116:
+        elif code == 117:
             p = a[i]
             x = v[p]
             d = w * digamma(x)
@@ -1811,7 +1865,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 117:
+        elif code == 118:
             p = a[i]
             x = v[p]
             d = w * polygamma(1.0, x)
@@ -1819,13 +1873,13 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 118:
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             g[q] += w * polygamma(x + 1.0, y)
-        elif code == 119:
+        elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1836,7 +1890,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x == 0.0, 0.0, w * (x / y))
-        elif code == 120:
+        elif code == 121:
             p = a[i]
             q = b[i]
             y = k[q]
@@ -1845,28 +1899,71 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 121:
+        elif code == 122:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             g[q] += select(x == 0.0, 0.0, w * (x / y))
-        elif code == 122:
-            pass
         elif code == 123:
-            pass
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * log1p(y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
         elif code == 124:
-            pass
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            d = w * log1p(y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 125:
-            pass
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
         elif code == 126:
-            pass
+            p = a[i]
+            x = v[p]
+            d = w * (-log(x) - 1.0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 127:
-            pass
+            p = a[i]
+            x = v[p]
+            d = w * (0.3989422804014327 * exp(-0.5 * x * x))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 128:
-            pass
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            d = w * exp(-0.5 * x * x - 0.9189385332046727 - z) if x > -35.0 else w * (-x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 129:
-            pass
+            p = a[i]
+            x = v[p]
+            d = w * sigmoid(-x)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 130:
             pass
         elif code == 131:
@@ -1899,7 +1996,29 @@ def reverse(frame, lo, hi):
             pass
         elif code == 145:
             pass
+        elif code == 146:
+            pass
+        elif code == 147:
+            pass
+        elif code == 148:
+            pass
+        elif code == 149:
+            pass
+        elif code == 150:
+            pass
+        elif code == 151:
+            pass
+        elif code == 152:
+            pass
+        elif code == 153:
+            pass
+        elif 512 <= code < 612:
+            status = call_at(u8_at(f[14])[code - 512], frame, i, i + ONE)
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -1929,13 +2048,17 @@ def tangent(frame, lo, hi):
             t[r] = 0.0
         elif code == 3:
             p = a[i]
+            xt = t[p]
+            t[r] = xt
+        elif code == 4:
+            p = a[i]
             q = b[i]
             s = c[i]
             u = v[s]
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, u) + yt
-        elif code == 4:
+        elif code == 5:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -1943,31 +2066,31 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, u) + yt
-        elif code == 5:
+        elif code == 6:
             p = a[i]
             q = b[i]
             xt = t[p]
             yt = t[q]
             t[r] = xt + yt
-        elif code == 6:
+        elif code == 7:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 7:
+        elif code == 8:
             p = a[i]
             q = b[i]
             xt = t[p]
             yt = t[q]
             t[r] = xt + -yt
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 9:
+        elif code == 10:
             q = b[i]
             yt = t[q]
             t[r] = -yt
-        elif code == 10:
+        elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1975,13 +2098,13 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, y) + mz(yt, x)
-        elif code == 11:
+        elif code == 12:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, y)
-        elif code == 12:
+        elif code == 13:
             p = a[i]
             q = b[i]
             y = v[q]
@@ -1989,23 +2112,23 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, 1.0 / y) + mz(yt, -z / y)
-        elif code == 13:
+        elif code == 14:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, 1.0 / y)
-        elif code == 14:
+        elif code == 15:
             q = b[i]
             y = v[q]
             z = v[r]
             yt = t[q]
             t[r] = mz(yt, -z / y)
-        elif code == 15:
+        elif code == 16:
             p = a[i]
             xt = t[p]
             t[r] = -xt
-        elif code == 16:
+        elif code == 17:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2013,19 +2136,19 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, y) + (0.0 if x == 0.0 else mz(yt, x))
-        elif code == 17:
+        elif code == 18:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, y)
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = k[p]
             yt = t[q]
             t[r] = 0.0 if x == 0.0 else mz(yt, x)
-        elif code == 19:
+        elif code == 20:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2035,7 +2158,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = mz(xt, y) + mz(yt, x) + ut
-        elif code == 20:
+        elif code == 21:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2043,7 +2166,7 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, y) + mz(yt, x)
-        elif code == 21:
+        elif code == 22:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2051,13 +2174,13 @@ def tangent(frame, lo, hi):
             xt = t[p]
             ut = t[s]
             t[r] = mz(xt, y) + ut
-        elif code == 22:
+        elif code == 23:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, y)
-        elif code == 23:
+        elif code == 24:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2065,32 +2188,32 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = mz(yt, x) + ut
-        elif code == 24:
+        elif code == 25:
             p = a[i]
             q = b[i]
             x = k[p]
             yt = t[q]
             t[r] = mz(yt, x)
-        elif code == 25:
+        elif code == 26:
             s = c[i]
             ut = t[s]
             t[r] = ut
-        elif code == 26:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 2.0 * x)
         elif code == 27:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 3.0 * x * x)
+            t[r] = mz(xt, 2.0 * x)
         elif code == 28:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 3.0 * x * x)
+        elif code == 29:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, -z * z)
-        elif code == 29:
+        elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2099,14 +2222,14 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (0.0 if y == 0.0 else mz(xt, y * power(x, y - 1.0))) + (0.0 if (x == 0.0) & (y >= 0.0) else mz(yt, z * log(x)))
-        elif code == 30:
+        elif code == 31:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = 0.0 if y == 0.0 else mz(xt, y * power(x, y - 1.0))
-        elif code == 31:
+        elif code == 32:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -2114,7 +2237,7 @@ def tangent(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = 0.0 if (x == 0.0) & (y >= 0.0) else mz(yt, z * log(x))
-        elif code == 32:
+        elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2122,46 +2245,44 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = xt + mz(yt, -floor_divide(x, y))
-        elif code == 33:
+        elif code == 34:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 34:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, -floor_divide(x, y))
-        elif code == 35:
-            t[r] = 0.0
         elif code == 36:
             t[r] = 0.0
         elif code == 37:
             t[r] = 0.0
         elif code == 38:
+            t[r] = 0.0
+        elif code == 39:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sign(x))
-        elif code == 39:
-            t[r] = 0.0
         elif code == 40:
+            t[r] = 0.0
+        elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 41:
-            t[r] = 0.0
         elif code == 42:
+            t[r] = 0.0
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = k[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 43:
-            t[r] = 0.0
         elif code == 44:
             t[r] = 0.0
         elif code == 45:
@@ -2169,57 +2290,59 @@ def tangent(frame, lo, hi):
         elif code == 46:
             t[r] = 0.0
         elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = 0.0
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             z = v[r]
             xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = k[q]
             z = v[r]
             xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             z = v[r]
             xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = k[q]
             z = v[r]
             xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = k[q]
             z = v[r]
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
-        elif code == 53:
+        elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2228,7 +2351,7 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2236,7 +2359,7 @@ def tangent(frame, lo, hi):
             z = v[r]
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
-        elif code == 55:
+        elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2248,7 +2371,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 56:
+        elif code == 57:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2259,7 +2382,7 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0)
-        elif code == 57:
+        elif code == 58:
             p = a[i]
             s = c[i]
             x = v[p]
@@ -2268,13 +2391,13 @@ def tangent(frame, lo, hi):
             xt = t[p]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 58:
+        elif code == 59:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select((z == x) | (x != x), xt, 0.0)
-        elif code == 59:
+        elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2285,7 +2408,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 60:
+        elif code == 61:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2295,7 +2418,7 @@ def tangent(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = select((x < y) & (z != u), yt, 0.0)
-        elif code == 61:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = k[p]
@@ -2303,29 +2426,29 @@ def tangent(frame, lo, hi):
             z = v[r]
             ut = t[s]
             t[r] = select((z == u) & (z != x), ut, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
         elif code == 63:
             p = a[i]
             q = b[i]
+            s = c[i]
+            x = v[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
             x = v[p]
             yt = t[q]
             t[r] = select(x != 0.0, yt, 0.0)
-        elif code == 64:
+        elif code == 65:
             p = a[i]
             s = c[i]
             x = v[p]
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
-        elif code == 65:
-            t[r] = 0.0
         elif code == 66:
+            t[r] = 0.0
+        elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2333,116 +2456,116 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
-        elif code == 67:
+        elif code == 68:
             p = a[i]
             q = b[i]
             x = k[p]
             yt = t[q]
             t[r] = select(x != 0.0, yt, 0.0)
-        elif code == 68:
+        elif code == 69:
             p = a[i]
             s = c[i]
             x = k[p]
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
-        elif code == 69:
+        elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 70:
+        elif code == 71:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            t[r] = 0.0
         elif code == 72:
+            t[r] = 0.0
+        elif code == 73:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(z == x, xt, 0.0)
-        elif code == 73:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 0.5 / z)
         elif code == 74:
             p = a[i]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (3.0 * z * z))
+            t[r] = mz(xt, 0.5 / z)
         elif code == 75:
             p = a[i]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, z)
+            t[r] = mz(xt, 1.0 / (3.0 * z * z))
         elif code == 76:
             p = a[i]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, 0.6931471805599453 * z)
+            t[r] = mz(xt, z)
         elif code == 77:
             p = a[i]
-            x = v[p]
+            z = v[r]
             xt = t[p]
-            t[r] = mz(xt, exp(x))
+            t[r] = mz(xt, 0.6931471805599453 * z)
         elif code == 78:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / x)
+            t[r] = mz(xt, exp(x))
         elif code == 79:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.4426950408889634 / x)
+            t[r] = mz(xt, 1.0 / x)
         elif code == 80:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 0.4342944819032518 / x)
+            t[r] = mz(xt, 1.4426950408889634 / x)
         elif code == 81:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x))
+            t[r] = mz(xt, 0.4342944819032518 / x)
         elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, cos(x))
+            t[r] = mz(xt, 1.0 / (1.0 + x))
         elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -sin(x))
+            t[r] = mz(xt, cos(x))
         elif code == 84:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -sin(x))
+        elif code == 85:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 1.0 + z * z)
-        elif code == 85:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
         elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
         elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
         elif code == 88:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+        elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2451,7 +2574,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
-        elif code == 89:
+        elif code == 90:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2459,7 +2582,7 @@ def tangent(frame, lo, hi):
             xt = t[p]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0)
-        elif code == 90:
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -2467,42 +2590,42 @@ def tangent(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(yt, -x / f0 / f0)
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cosh(x))
         elif code == 92:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, sinh(x))
+            t[r] = mz(xt, cosh(x))
         elif code == 93:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sinh(x))
+        elif code == 94:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, (1.0 - z) * (1.0 + z))
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
         elif code == 95:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
         elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
         elif code == 97:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
         elif code == 98:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 99:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2511,37 +2634,37 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (0.0 if z == 0.0 else mz(xt, x / z)) + (0.0 if z == 0.0 else mz(yt, y / z))
-        elif code == 99:
+        elif code == 100:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = 0.0 if z == 0.0 else mz(xt, x / z)
-        elif code == 100:
-            p = a[i]
-            xt = t[p]
-            t[r] = xt * 0.017453292519943295
         elif code == 101:
             p = a[i]
             xt = t[p]
-            t[r] = xt * 57.29577951308232
+            t[r] = xt * 0.017453292519943295
         elif code == 102:
+            p = a[i]
+            xt = t[p]
+            t[r] = xt * 57.29577951308232
+        elif code == 103:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, z * sigmoid(-x))
-        elif code == 103:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
         elif code == 104:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, sigmoid(x))
+            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
         elif code == 105:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sigmoid(x))
+        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2549,19 +2672,19 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (xt * 0.5 if x == y else mz(xt, sigmoid(x - y))) + (yt * 0.5 if x == y else mz(yt, sigmoid(y - x)))
-        elif code == 106:
+        elif code == 107:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = xt * 0.5 if x == y else mz(xt, sigmoid(x - y))
-        elif code == 107:
+        elif code == 108:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = select(x > 0.0, xt, 0.0)
-        elif code == 108:
+        elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2569,14 +2692,14 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (xt if x > 0.0 else mz(xt, y)) + (0.0 if x > 0.0 else mz(yt, x))
-        elif code == 109:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = xt if x > 0.0 else mz(xt, y)
-        elif code == 110:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2584,52 +2707,52 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (xt if x > 0.0 else mz(xt, y * exp(x))) + (0.0 if x > 0.0 else mz(yt, expm1(x)))
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = xt if x > 0.0 else mz(xt, y * exp(x))
-        elif code == 112:
+        elif code == 113:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = 0.0 if x < -40.0 else mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * exp(-0.5 * x * x)))
-        elif code == 113:
+        elif code == 114:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = 0.0 if x < -800.0 else xt if x > 800.0 else mz(xt, sigmoid(x) + z * sigmoid(-x))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
         elif code == 115:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
+            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
         elif code == 116:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, digamma(x))
+            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
         elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, polygamma(1.0, x))
+            t[r] = mz(xt, digamma(x))
         elif code == 118:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, polygamma(1.0, x))
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, polygamma(x + 1.0, y))
-        elif code == 119:
+        elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2637,35 +2760,61 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, log(y)) + (0.0 if x == 0.0 else mz(yt, x / y))
-        elif code == 120:
+        elif code == 121:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, log(y))
-        elif code == 121:
+        elif code == 122:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = 0.0 if x == 0.0 else mz(yt, x / y)
-        elif code == 122:
-            t[r] = 0.0
         elif code == 123:
-            t[r] = 0.0
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, log1p(y)) + (0.0 if x == 0.0 else mz(yt, x / (1.0 + y)))
         elif code == 124:
-            t[r] = 0.0
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            xt = t[p]
+            t[r] = mz(xt, log1p(y))
         elif code == 125:
-            t[r] = 0.0
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            t[r] = 0.0 if x == 0.0 else mz(yt, x / (1.0 + y))
         elif code == 126:
-            t[r] = 0.0
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -log(x) - 1.0)
         elif code == 127:
-            t[r] = 0.0
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 0.3989422804014327 * exp(-0.5 * x * x))
         elif code == 128:
-            t[r] = 0.0
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, exp(-0.5 * x * x - 0.9189385332046727 - z)) if x > -35.0 else mz(xt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))
         elif code == 129:
-            t[r] = 0.0
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sigmoid(-x))
         elif code == 130:
             t[r] = 0.0
         elif code == 131:
@@ -2698,7 +2847,29 @@ def tangent(frame, lo, hi):
             t[r] = 0.0
         elif code == 145:
             t[r] = 0.0
+        elif code == 146:
+            t[r] = 0.0
+        elif code == 147:
+            t[r] = 0.0
+        elif code == 148:
+            t[r] = 0.0
+        elif code == 149:
+            t[r] = 0.0
+        elif code == 150:
+            t[r] = 0.0
+        elif code == 151:
+            t[r] = 0.0
+        elif code == 152:
+            t[r] = 0.0
+        elif code == 153:
+            t[r] = 0.0
+        elif 512 <= code < 612:
+            status = call_at(u8_at(f[15])[code - 512], frame, i, i + ONE)
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -2723,7 +2894,7 @@ def forward_over_reverse(frame, lo, hi):
         r = out[i]
         w = g[r]
         wt = h[r]
-        if not (w != 0.0 or wt != 0.0):
+        if not (w != 0.0 or wt != 0.0) and op[i] < 512:
             continue
         code = op[i]
         if code == 0:
@@ -2736,6 +2907,10 @@ def forward_over_reverse(frame, lo, hi):
             pass
         elif code == 3:
             p = a[i]
+            g[p] += w
+            h[p] += wt
+        elif code == 4:
+            p = a[i]
             q = b[i]
             s = c[i]
             u = v[s]
@@ -2744,7 +2919,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, u) + mz(w, ut)
             g[q] += w
             h[q] += wt
-        elif code == 4:
+        elif code == 5:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2753,33 +2928,33 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, u)
             g[q] += w
             h[q] += wt
-        elif code == 5:
+        elif code == 6:
             p = a[i]
             q = b[i]
             g[p] += w
             h[p] += wt
             g[q] += w
             h[q] += wt
-        elif code == 6:
-            p = a[i]
-            g[p] += w
-            h[p] += wt
         elif code == 7:
             p = a[i]
+            g[p] += w
+            h[p] += wt
+        elif code == 8:
+            p = a[i]
             q = b[i]
             g[p] += w
             h[p] += wt
             g[q] += -w
             h[q] += -wt
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             g[p] += w
             h[p] += wt
-        elif code == 9:
+        elif code == 10:
             q = b[i]
             g[q] += -w
             h[q] += -wt
-        elif code == 10:
+        elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2790,13 +2965,13 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
             h[q] += mz(wt, x) + mz(w, xt)
-        elif code == 11:
+        elif code == 12:
             p = a[i]
             q = b[i]
             y = k[q]
             g[p] += mz(w, y)
             h[p] += mz(wt, y)
-        elif code == 12:
+        elif code == 13:
             p = a[i]
             q = b[i]
             y = v[q]
@@ -2807,13 +2982,13 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, 1.0 / y) + mz(w, mz(yt, -(1.0 / y) / y))
             g[q] += mz(w, -z / y)
             h[q] += mz(wt, -z / y) + mz(w, mz(-zt, 1.0 / y) + mz(yt, -(-z / y) / y))
-        elif code == 13:
+        elif code == 14:
             p = a[i]
             q = b[i]
             y = k[q]
             g[p] += mz(w, 1.0 / y)
             h[p] += mz(wt, 1.0 / y)
-        elif code == 14:
+        elif code == 15:
             q = b[i]
             y = v[q]
             z = v[r]
@@ -2821,11 +2996,11 @@ def forward_over_reverse(frame, lo, hi):
             zt = t[r]
             g[q] += mz(w, -z / y)
             h[q] += mz(wt, -z / y) + mz(w, mz(-zt, 1.0 / y) + mz(yt, -(-z / y) / y))
-        elif code == 15:
+        elif code == 16:
             p = a[i]
             g[p] += -w
             h[p] += -wt
-        elif code == 16:
+        elif code == 17:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2836,35 +3011,22 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, y) + mz(w, yt)
             g[q] += 0.0 if x == 0.0 else mz(w, x)
             h[q] += (0.0 if x == 0.0 else mz(wt, x)) + (0.0 if x == 0.0 else mz(w, xt))
-        elif code == 17:
+        elif code == 18:
             p = a[i]
             q = b[i]
             y = k[q]
             g[p] += mz(w, y)
             h[p] += mz(wt, y)
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += 0.0 if x == 0.0 else mz(w, x)
             h[q] += 0.0 if x == 0.0 else mz(wt, x)
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
-            g[s] += w
-            h[s] += wt
         elif code == 20:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             y = v[q]
             xt = t[p]
@@ -2873,59 +3035,72 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
             h[q] += mz(wt, x) + mz(w, xt)
+            g[s] += w
+            h[s] += wt
         elif code == 21:
             p = a[i]
             q = b[i]
-            s = c[i]
-            y = k[q]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
             g[p] += mz(w, y)
-            h[p] += mz(wt, y)
-            g[s] += w
-            h[s] += wt
+            h[p] += mz(wt, y) + mz(w, yt)
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x) + mz(w, xt)
         elif code == 22:
             p = a[i]
             q = b[i]
+            s = c[i]
             y = k[q]
             g[p] += mz(w, y)
             h[p] += mz(wt, y)
+            g[s] += w
+            h[s] += wt
         elif code == 23:
             p = a[i]
             q = b[i]
+            y = k[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+        elif code == 24:
+            p = a[i]
+            q = b[i]
             s = c[i]
             x = k[p]
             g[q] += mz(w, x)
             h[q] += mz(wt, x)
             g[s] += w
             h[s] += wt
-        elif code == 24:
+        elif code == 25:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += mz(w, x)
             h[q] += mz(wt, x)
-        elif code == 25:
+        elif code == 26:
             s = c[i]
             g[s] += w
             h[s] += wt
-        elif code == 26:
+        elif code == 27:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 2.0 * x)
             h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
-        elif code == 27:
+        elif code == 28:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 3.0 * x * x)
             h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
-        elif code == 28:
+        elif code == 29:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, -z * z)
             h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
-        elif code == 29:
+        elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2940,7 +3115,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += (0.0 if y == 0.0 else mz(wt, y * f0)) + (0.0 if y == 0.0 else mz(w, mz(yt, f0) + mz((0.0 if y - 1.0 == 0.0 else mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0))) + (0.0 if (x == 0.0) & (y - 1.0 >= 0.0) else mz(yt, f0 * f1)), y)))
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else mz(w, z * f1)
             h[q] += (0.0 if (x == 0.0) & (y >= 0.0) else mz(wt, z * f1)) + (0.0 if (x == 0.0) & (y >= 0.0) else mz(w, mz(zt, f1) + mz(mz(xt, 1.0 / x), z)))
-        elif code == 30:
+        elif code == 31:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2949,7 +3124,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = power(x, y - 1.0)
             g[p] += 0.0 if y == 0.0 else mz(w, y * f0)
             h[p] += (0.0 if y == 0.0 else mz(wt, y * f0)) + (0.0 if y == 0.0 else mz(w, mz(0.0 if y - 1.0 == 0.0 else mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0)), y)))
-        elif code == 31:
+        elif code == 32:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -2959,7 +3134,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = log(x)
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else mz(w, z * f0)
             h[q] += (0.0 if (x == 0.0) & (y >= 0.0) else mz(wt, z * f0)) + (0.0 if (x == 0.0) & (y >= 0.0) else mz(w, mz(zt, f0)))
-        elif code == 32:
+        elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2969,11 +3144,11 @@ def forward_over_reverse(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 33:
+        elif code == 34:
             p = a[i]
             g[p] += w
             h[p] += wt
-        elif code == 34:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -2981,35 +3156,33 @@ def forward_over_reverse(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 35:
-            pass
         elif code == 36:
             pass
         elif code == 37:
             pass
         elif code == 38:
+            pass
+        elif code == 39:
             p = a[i]
             x = v[p]
             g[p] += mz(w, sign(x))
             h[p] += mz(wt, sign(x))
-        elif code == 39:
-            pass
         elif code == 40:
+            pass
+        elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
-        elif code == 41:
-            pass
         elif code == 42:
+            pass
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
-        elif code == 43:
-            pass
         elif code == 44:
             pass
         elif code == 45:
@@ -3017,60 +3190,62 @@ def forward_over_reverse(frame, lo, hi):
         elif code == 46:
             pass
         elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+            pass
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = k[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
+            y = v[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = k[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            z = v[r]
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = k[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-        elif code == 53:
+        elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3080,7 +3255,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
             g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3088,71 +3263,71 @@ def forward_over_reverse(frame, lo, hi):
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
         elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
+            u = v[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
             u = k[s]
             z = v[r]
             g[p] += select((z == x) | (x != x), w, 0.0)
             h[p] += select((z == x) | (x != x), wt, 0.0)
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
-        elif code == 57:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            u = v[s]
-            z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
         elif code == 58:
             p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 59:
+            p = a[i]
             x = v[p]
             z = v[r]
             g[p] += select((z == x) | (x != x), w, 0.0)
             h[p] += select((z == x) | (x != x), wt, 0.0)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            y = v[q]
-            u = v[s]
-            z = v[r]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
             x = k[p]
             y = v[q]
+            u = v[s]
+            z = v[r]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
             u = k[s]
             z = v[r]
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
-        elif code == 61:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = k[p]
@@ -3160,168 +3335,168 @@ def forward_over_reverse(frame, lo, hi):
             z = v[r]
             g[s] += select((z == u) & (z != x), w, 0.0)
             h[s] += select((z == u) & (z != x), wt, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
         elif code == 63:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
         elif code == 64:
             p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+        elif code == 65:
+            p = a[i]
             s = c[i]
             x = v[p]
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 65:
-            pass
         elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = k[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
+            pass
         elif code == 67:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = k[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
         elif code == 68:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+        elif code == 69:
             p = a[i]
             s = c[i]
             x = k[p]
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 69:
+        elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 70:
+        elif code == 71:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            pass
         elif code == 72:
+            pass
+        elif code == 73:
             p = a[i]
             x = v[p]
             z = v[r]
             g[p] += select(z == x, w, 0.0)
             h[p] += select(z == x, wt, 0.0)
-        elif code == 73:
+        elif code == 74:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.5 / z)
             h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
-        elif code == 74:
+        elif code == 75:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 / (3.0 * z * z))
             h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
-        elif code == 75:
+        elif code == 76:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, z)
             h[p] += mz(wt, z) + mz(w, zt)
-        elif code == 76:
+        elif code == 77:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.6931471805599453 * z)
             h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
-        elif code == 77:
+        elif code == 78:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
-        elif code == 78:
+        elif code == 79:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / x)
             h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
-        elif code == 79:
+        elif code == 80:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.4426950408889634 / x)
             h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
-        elif code == 80:
+        elif code == 81:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 0.4342944819032518 / x)
             h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
-        elif code == 81:
+        elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x))
             h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
-        elif code == 82:
+        elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cos(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
-        elif code == 83:
+        elif code == 84:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sin(x)
             g[p] += mz(w, -f0)
             h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
-        elif code == 84:
+        elif code == 85:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 + z * z)
             h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
-        elif code == 85:
+        elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
-        elif code == 86:
+        elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, -1.0 / f0)
             h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
-        elif code == 87:
+        elif code == 88:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x * x))
             h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
-        elif code == 88:
+        elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3333,7 +3508,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0 / f0) / f0))
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 89:
+        elif code == 90:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3342,7 +3517,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = hypot(x, y)
             g[p] += mz(w, y / f0 / f0)
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0 / f0) / f0))
-        elif code == 90:
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3351,34 +3526,34 @@ def forward_over_reverse(frame, lo, hi):
             f0 = hypot(x, y)
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0 / f0) / f0))
-        elif code == 91:
+        elif code == 92:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cosh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
-        elif code == 92:
+        elif code == 93:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sinh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
-        elif code == 93:
+        elif code == 94:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, (1.0 - z) * (1.0 + z))
             h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
-        elif code == 94:
+        elif code == 95:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = hypot(x, 1.0)
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(1.0 / f0) / f0))
-        elif code == 95:
+        elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -3386,12 +3561,6 @@ def forward_over_reverse(frame, lo, hi):
             f1 = sqrt(x + 1.0)
             g[p] += mz(w, 1.0 / (f0 * f1))
             h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
-        elif code == 96:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
-            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
         elif code == 97:
             p = a[i]
             x = v[p]
@@ -3399,6 +3568,12 @@ def forward_over_reverse(frame, lo, hi):
             g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
         elif code == 98:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
+        elif code == 99:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3411,7 +3586,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
             g[q] += 0.0 if z == 0.0 else mz(w, y / z)
             h[q] += (0.0 if z == 0.0 else mz(wt, y / z)) + (0.0 if z == 0.0 else mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
-        elif code == 99:
+        elif code == 100:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3419,15 +3594,15 @@ def forward_over_reverse(frame, lo, hi):
             zt = t[r]
             g[p] += 0.0 if z == 0.0 else mz(w, x / z)
             h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-        elif code == 100:
+        elif code == 101:
             p = a[i]
             g[p] += w * 0.017453292519943295
             h[p] += wt * 0.017453292519943295
-        elif code == 101:
+        elif code == 102:
             p = a[i]
             g[p] += w * 57.29577951308232
             h[p] += wt * 57.29577951308232
-        elif code == 102:
+        elif code == 103:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3436,20 +3611,20 @@ def forward_over_reverse(frame, lo, hi):
             f0 = sigmoid(-x)
             g[p] += mz(w, z * f0)
             h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
-        elif code == 103:
+        elif code == 104:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (x * (1.0 - x)))
             h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
-        elif code == 104:
+        elif code == 105:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sigmoid(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
-        elif code == 105:
+        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3462,7 +3637,7 @@ def forward_over_reverse(frame, lo, hi):
             f1 = sigmoid(y - x)
             g[q] += w * 0.5 if x == y else mz(w, f1)
             h[q] += (wt * 0.5 if x == y else mz(wt, f1)) + (0.0 if x == y else mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
-        elif code == 106:
+        elif code == 107:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3471,12 +3646,12 @@ def forward_over_reverse(frame, lo, hi):
             f0 = sigmoid(x - y)
             g[p] += w * 0.5 if x == y else mz(w, f0)
             h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
-        elif code == 107:
+        elif code == 108:
             p = a[i]
             x = v[p]
             g[p] += select(x > 0.0, w, 0.0)
             h[p] += select(x > 0.0, wt, 0.0)
-        elif code == 108:
+        elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3487,14 +3662,14 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += (wt if x > 0.0 else mz(wt, y)) + (0.0 if x > 0.0 else mz(w, yt))
             g[q] += 0.0 if x > 0.0 else mz(w, x)
             h[q] += (0.0 if x > 0.0 else mz(wt, x)) + (0.0 if x > 0.0 else mz(w, xt))
-        elif code == 109:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             g[p] += w if x > 0.0 else mz(w, y)
             h[p] += wt if x > 0.0 else mz(wt, y)
-        elif code == 110:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3507,7 +3682,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = expm1(x)
             g[q] += 0.0 if x > 0.0 else mz(w, f0)
             h[q] += (0.0 if x > 0.0 else mz(wt, f0)) + (0.0 if x > 0.0 else mz(w, mz(xt, f1)))
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3516,7 +3691,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = exp(x)
             g[p] += w if x > 0.0 else mz(w, y * f0)
             h[p] += (wt if x > 0.0 else mz(wt, y * f0)) + (0.0 if x > 0.0 else mz(w, mz(mz(xt, f0), y)))
-        elif code == 112:
+        elif code == 113:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -3524,7 +3699,7 @@ def forward_over_reverse(frame, lo, hi):
             f1 = exp(-0.5 * x * x)
             g[p] += 0.0 if x < -40.0 else mz(w, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))
             h[p] += (0.0 if x < -40.0 else mz(wt, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))) + (0.0 if x < -40.0 else mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + (0.0 if fabs(x) > 40.0 else mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
-        elif code == 113:
+        elif code == 114:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3534,35 +3709,35 @@ def forward_over_reverse(frame, lo, hi):
             f1 = sigmoid(x)
             g[p] += 0.0 if x < -800.0 else w if x > 800.0 else mz(w, f1 + z * f0)
             h[p] += (0.0 if x < -800.0 else wt if x > 800.0 else mz(wt, f1 + z * f0)) + (0.0 if x < -800.0 else 0.0 if x > 800.0 else mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z))))
-        elif code == 114:
+        elif code == 115:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, 1.1283791670955126 * f0)
             h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
-        elif code == 115:
+        elif code == 116:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, -1.1283791670955126 * f0)
             h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
-        elif code == 116:
+        elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = digamma(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
-        elif code == 117:
+        elif code == 118:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = polygamma(1.0, x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
-        elif code == 118:
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3571,7 +3746,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = polygamma(x + 1.0, y)
             g[q] += mz(w, f0)
             h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
-        elif code == 119:
+        elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3583,14 +3758,14 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
             g[q] += 0.0 if x == 0.0 else mz(w, x / y)
             h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
-        elif code == 120:
+        elif code == 121:
             p = a[i]
             q = b[i]
             y = k[q]
             f0 = log(y)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0)
-        elif code == 121:
+        elif code == 122:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3598,22 +3773,63 @@ def forward_over_reverse(frame, lo, hi):
             yt = t[q]
             g[q] += 0.0 if x == 0.0 else mz(w, x / y)
             h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(yt, -(x / y) / y)))
-        elif code == 122:
-            pass
         elif code == 123:
-            pass
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = log1p(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / (1.0 + y)))
+            g[q] += 0.0 if x == 0.0 else mz(w, x / (1.0 + y))
+            h[q] += (0.0 if x == 0.0 else mz(wt, x / (1.0 + y))) + (0.0 if x == 0.0 else mz(w, mz(xt, 1.0 / (1.0 + y)) + mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
         elif code == 124:
-            pass
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            f0 = log1p(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0)
         elif code == 125:
-            pass
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            yt = t[q]
+            g[q] += 0.0 if x == 0.0 else mz(w, x / (1.0 + y))
+            h[q] += (0.0 if x == 0.0 else mz(wt, x / (1.0 + y))) + (0.0 if x == 0.0 else mz(w, mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
         elif code == 126:
-            pass
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = log(x)
+            g[p] += mz(w, -f0 - 1.0)
+            h[p] += mz(wt, -f0 - 1.0) + mz(w, -mz(xt, 1.0 / x))
         elif code == 127:
-            pass
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(-0.5 * x * x)
+            g[p] += mz(w, 0.3989422804014327 * f0)
+            h[p] += mz(wt, 0.3989422804014327 * f0) + mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f0) * 0.3989422804014327)
         elif code == 128:
-            pass
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            f0 = exp(-0.5 * x * x - 0.9189385332046727 - z)
+            g[p] += mz(w, f0) if x > -35.0 else mz(w, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))
+            h[p] += (mz(wt, f0) if x > -35.0 else mz(wt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))) + (mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x) + -zt, f0)) if x > -35.0 else mz(w, mz(-xt, 1.0 / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(1.0 / (x * x)) / (x * x)), 1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(3.0 / (x * x)) / (x * x)), 1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(5.0 / (x * x)) / (x * x)), 1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(7.0 / (x * x)) / (x * x)), 1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(9.0 / (x * x)) / (x * x)), 1.0 - 11.0 / (x * x)) + mz(-mz(mz(xt, x) + mz(xt, x), -(11.0 / (x * x)) / (x * x)), 9.0 / (x * x))), 7.0 / (x * x))), 5.0 / (x * x))), 3.0 / (x * x))), 1.0 / (x * x))), -(-x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))))
         elif code == 129:
-            pass
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sigmoid(-x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(-xt, f0 * sigmoid(x)))
         elif code == 130:
             pass
         elif code == 131:
@@ -3646,7 +3862,29 @@ def forward_over_reverse(frame, lo, hi):
             pass
         elif code == 145:
             pass
+        elif code == 146:
+            pass
+        elif code == 147:
+            pass
+        elif code == 148:
+            pass
+        elif code == 149:
+            pass
+        elif code == 150:
+            pass
+        elif code == 151:
+            pass
+        elif code == 152:
+            pass
+        elif code == 153:
+            pass
+        elif 512 <= code < 612:
+            status = call_at(u8_at(f[16])[code - 512], frame, i, i + ONE)
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -3667,7 +3905,9 @@ def reach(frame, lo, hi):
     i = hi
     while i > lo:
         i -= ONE
-        if mark[out[i]] & 3 == 1:
+        if op[i] >= 512:
+            spread(frame, i)
+        elif mark[out[i]] & 3 == 1:
             slots = SLOTS[op[i]]
             if slots & 1:
                 mark[a[i]] |= 1
@@ -3705,118 +3945,114 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             v[r] = x
         elif code == 3:
-            q = b[i]
-            y = v[q]
-            v[r] = y
+            p = a[i]
+            x = v[p]
+            v[r] = round32(x)
         elif code == 4:
             q = b[i]
             y = v[q]
             v[r] = y
         elif code == 5:
-            p = a[i]
             q = b[i]
-            x = v[p]
             y = v[q]
-            v[r] = x + y
+            v[r] = y
         elif code == 6:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = x + y
         elif code == 7:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = splat(k[q])
+            v[r] = x + y
+        elif code == 8:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = x - y
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = x - y
-        elif code == 9:
+        elif code == 10:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = x - y
-        elif code == 10:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = x * y
         elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = x * y
         elif code == 12:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = x / y
+            y = splat(k[q])
+            v[r] = x * y
         elif code == 13:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = x / y
         elif code == 14:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
+            x = v[p]
+            y = splat(k[q])
             v[r] = x / y
         elif code == 15:
             p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = x / y
+        elif code == 16:
+            p = a[i]
             x = v[p]
             v[r] = -x
-        elif code == 16:
+        elif code == 17:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = mz(x, y)
-        elif code == 17:
+        elif code == 18:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = mz(x, y)
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = mz(x, y)
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = fma(x, y, u)
         elif code == 20:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
-            u = splat(k[s])
+            u = v[s]
             v[r] = fma(x, y, u)
         elif code == 21:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
-            y = splat(k[q])
-            u = v[s]
+            y = v[q]
+            u = splat(k[s])
             v[r] = fma(x, y, u)
         elif code == 22:
             p = a[i]
@@ -3824,15 +4060,15 @@ def forward_packs(frame, lo, hi):
             s = c[i]
             x = v[p]
             y = splat(k[q])
-            u = splat(k[s])
+            u = v[s]
             v[r] = fma(x, y, u)
         elif code == 23:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
+            x = v[p]
+            y = splat(k[q])
+            u = splat(k[s])
             v[r] = fma(x, y, u)
         elif code == 24:
             p = a[i]
@@ -3840,195 +4076,195 @@ def forward_packs(frame, lo, hi):
             s = c[i]
             x = splat(k[p])
             y = v[q]
-            u = splat(k[s])
+            u = v[s]
             v[r] = fma(x, y, u)
         elif code == 25:
             p = a[i]
             q = b[i]
             s = c[i]
             x = splat(k[p])
-            y = splat(k[q])
-            u = v[s]
+            y = v[q]
+            u = splat(k[s])
             v[r] = fma(x, y, u)
         elif code == 26:
             p = a[i]
-            x = v[p]
-            v[r] = x * x
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = splat(k[q])
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 27:
             p = a[i]
             x = v[p]
-            v[r] = x * x * x
+            v[r] = x * x
         elif code == 28:
             p = a[i]
             x = v[p]
-            v[r] = 1.0 / x
+            v[r] = x * x * x
         elif code == 29:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = power(x, y)
+            v[r] = 1.0 / x
         elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = power(x, y)
         elif code == 31:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
+            x = v[p]
+            y = splat(k[q])
             v[r] = power(x, y)
         elif code == 32:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = splat(k[p])
             y = v[q]
-            v[r] = mod(x, y)
+            v[r] = power(x, y)
         elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = mod(x, y)
         elif code == 34:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
+            x = v[p]
+            y = splat(k[q])
             v[r] = mod(x, y)
         elif code == 35:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = splat(k[p])
             y = v[q]
-            v[r] = floor_divide(x, y)
+            v[r] = mod(x, y)
         elif code == 36:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = floor_divide(x, y)
         elif code == 37:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
+            x = v[p]
+            y = splat(k[q])
             v[r] = floor_divide(x, y)
         elif code == 38:
             p = a[i]
-            x = v[p]
-            v[r] = fabs(x)
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = floor_divide(x, y)
         elif code == 39:
             p = a[i]
             x = v[p]
-            v[r] = sign(x)
+            v[r] = fabs(x)
         elif code == 40:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+            v[r] = sign(x)
         elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
         elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 43:
-            p = a[i]
-            x = v[p]
-            v[r] = floor(x)
         elif code == 44:
             p = a[i]
             x = v[p]
-            v[r] = ceil(x)
+            v[r] = floor(x)
         elif code == 45:
             p = a[i]
             x = v[p]
-            v[r] = trunc(x)
+            v[r] = ceil(x)
         elif code == 46:
             p = a[i]
             x = v[p]
-            v[r] = rint(x)
+            v[r] = trunc(x)
         elif code == 47:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = maximum(x, y)
+            v[r] = rint(x)
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = maximum(x, y)
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = minimum(x, y)
+            y = splat(k[q])
+            v[r] = maximum(x, y)
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = minimum(x, y)
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = fmax(x, y)
+            y = splat(k[q])
+            v[r] = minimum(x, y)
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = fmax(x, y)
         elif code == 53:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = splat(k[q])
+            v[r] = fmax(x, y)
+        elif code == 54:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = fmin(x, y)
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = fmin(x, y)
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
         elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
-            u = splat(k[s])
+            u = v[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 57:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
-            y = splat(k[q])
-            u = v[s]
+            y = v[q]
+            u = splat(k[s])
             v[r] = minimum(maximum(x, y), u)
         elif code == 58:
             p = a[i]
@@ -4036,15 +4272,15 @@ def forward_packs(frame, lo, hi):
             s = c[i]
             x = v[p]
             y = splat(k[q])
-            u = splat(k[s])
+            u = v[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 59:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
+            x = v[p]
+            y = splat(k[q])
+            u = splat(k[s])
             v[r] = minimum(maximum(x, y), u)
         elif code == 60:
             p = a[i]
@@ -4052,9 +4288,17 @@ def forward_packs(frame, lo, hi):
             s = c[i]
             x = splat(k[p])
             y = v[q]
-            u = splat(k[s])
+            u = v[s]
             v[r] = minimum(maximum(x, y), u)
         elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = minimum(maximum(x, y), u)
+        elif code == 62:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -4062,29 +4306,21 @@ def forward_packs(frame, lo, hi):
             y = splat(k[q])
             u = v[s]
             v[r] = minimum(maximum(x, y), u)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
         elif code == 63:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
-            u = splat(k[s])
+            u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
-            y = splat(k[q])
-            u = v[s]
+            y = v[q]
+            u = splat(k[s])
             v[r] = select(x != 0.0, y, u)
         elif code == 65:
             p = a[i]
@@ -4092,15 +4328,15 @@ def forward_packs(frame, lo, hi):
             s = c[i]
             x = v[p]
             y = splat(k[q])
-            u = splat(k[s])
+            u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 66:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
+            x = v[p]
+            y = splat(k[q])
+            u = splat(k[s])
             v[r] = select(x != 0.0, y, u)
         elif code == 67:
             p = a[i]
@@ -4108,9 +4344,17 @@ def forward_packs(frame, lo, hi):
             s = c[i]
             x = splat(k[p])
             y = v[q]
-            u = splat(k[s])
+            u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 68:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = select(x != 0.0, y, u)
+        elif code == 69:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -4118,391 +4362,431 @@ def forward_packs(frame, lo, hi):
             y = splat(k[q])
             u = v[s]
             v[r] = select(x != 0.0, y, u)
-        elif code == 69:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = copysign(x, y)
         elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = copysign(x, y)
         elif code == 71:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
+            x = v[p]
+            y = splat(k[q])
             v[r] = copysign(x, y)
         elif code == 72:
             p = a[i]
-            x = v[p]
-            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = copysign(x, y)
         elif code == 73:
             p = a[i]
             x = v[p]
-            v[r] = sqrt(x)
+            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
         elif code == 74:
             p = a[i]
             x = v[p]
-            v[r] = cbrt(x)
+            v[r] = sqrt(x)
         elif code == 75:
             p = a[i]
             x = v[p]
-            v[r] = exp(x)
+            v[r] = cbrt(x)
         elif code == 76:
             p = a[i]
             x = v[p]
-            v[r] = exp2(x)
+            v[r] = exp(x)
         elif code == 77:
             p = a[i]
             x = v[p]
-            v[r] = expm1(x)
+            v[r] = exp2(x)
         elif code == 78:
             p = a[i]
             x = v[p]
-            v[r] = log(x)
+            v[r] = expm1(x)
         elif code == 79:
             p = a[i]
             x = v[p]
-            v[r] = log2(x)
+            v[r] = log(x)
         elif code == 80:
             p = a[i]
             x = v[p]
-            v[r] = log10(x)
+            v[r] = log2(x)
         elif code == 81:
             p = a[i]
             x = v[p]
-            v[r] = log1p(x)
+            v[r] = log10(x)
         elif code == 82:
             p = a[i]
             x = v[p]
-            v[r] = sin(x)
+            v[r] = log1p(x)
         elif code == 83:
             p = a[i]
             x = v[p]
-            v[r] = cos(x)
+            v[r] = sin(x)
         elif code == 84:
             p = a[i]
             x = v[p]
-            v[r] = tan(x)
+            v[r] = cos(x)
         elif code == 85:
             p = a[i]
             x = v[p]
-            v[r] = arcsin(x)
+            v[r] = tan(x)
         elif code == 86:
             p = a[i]
             x = v[p]
-            v[r] = arccos(x)
+            v[r] = arcsin(x)
         elif code == 87:
             p = a[i]
             x = v[p]
-            v[r] = arctan(x)
+            v[r] = arccos(x)
         elif code == 88:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = arctan2(x, y)
+            v[r] = arctan(x)
         elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = arctan2(x, y)
         elif code == 90:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = arctan2(x, y)
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = arctan2(x, y)
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            v[r] = sinh(x)
         elif code == 92:
             p = a[i]
             x = v[p]
-            v[r] = cosh(x)
+            v[r] = sinh(x)
         elif code == 93:
             p = a[i]
             x = v[p]
-            v[r] = tanh(x)
+            v[r] = cosh(x)
         elif code == 94:
             p = a[i]
             x = v[p]
-            v[r] = arcsinh(x)
+            v[r] = tanh(x)
         elif code == 95:
             p = a[i]
             x = v[p]
-            v[r] = arccosh(x)
+            v[r] = arcsinh(x)
         elif code == 96:
             p = a[i]
             x = v[p]
-            v[r] = arctanh(x)
+            v[r] = arccosh(x)
         elif code == 97:
             p = a[i]
             x = v[p]
-            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
+            v[r] = arctanh(x)
         elif code == 98:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = hypot(x, y)
+            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
         elif code == 99:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = hypot(x, y)
         elif code == 100:
             p = a[i]
+            q = b[i]
             x = v[p]
-            v[r] = 0.017453292519943295 * x
+            y = splat(k[q])
+            v[r] = hypot(x, y)
         elif code == 101:
             p = a[i]
             x = v[p]
-            v[r] = 57.29577951308232 * x
+            v[r] = 0.017453292519943295 * x
         elif code == 102:
             p = a[i]
             x = v[p]
-            v[r] = sigmoid(x)
+            v[r] = 57.29577951308232 * x
         elif code == 103:
             p = a[i]
             x = v[p]
-            v[r] = select(fabs(x - 0.5) < 0.25, 2.0 * arctanh(2.0 * x - 1.0), log(x / (1.0 - x)))
+            v[r] = sigmoid(x)
         elif code == 104:
             p = a[i]
             x = v[p]
-            v[r] = softplus(x)
+            v[r] = select(fabs(x - 0.5) < 0.25, 2.0 * arctanh(2.0 * x - 1.0), log(x / (1.0 - x)))
         elif code == 105:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = logaddexp(x, y)
+            v[r] = softplus(x)
         elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = logaddexp(x, y)
         elif code == 107:
             p = a[i]
-            x = v[p]
-            v[r] = select(x <= 0.0, 0.0, x)
-        elif code == 108:
-            p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x > 0.0, x, x * y)
+            y = splat(k[q])
+            v[r] = logaddexp(x, y)
+        elif code == 108:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x <= 0.0, 0.0, x)
         elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = select(x > 0.0, x, x * y)
         elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = splat(k[q])
+            v[r] = select(x > 0.0, x, x * y)
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = select(x > 0.0, x, y * expm1(x))
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = select(x > 0.0, x, y * expm1(x))
-        elif code == 112:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x < -40.0, 0.0, 0.5 * x * erfc(-0.7071067811865476 * x))
         elif code == 113:
             p = a[i]
             x = v[p]
-            v[r] = select(x < -800.0, 0.0, x * sigmoid(x))
+            v[r] = select(x < -40.0, 0.0, 0.5 * x * erfc(-0.7071067811865476 * x))
         elif code == 114:
             p = a[i]
             x = v[p]
-            v[r] = erf(x)
+            v[r] = select(x < -800.0, 0.0, x * sigmoid(x))
         elif code == 115:
             p = a[i]
             x = v[p]
-            v[r] = erfc(x)
+            v[r] = erf(x)
         elif code == 116:
             p = a[i]
             x = v[p]
-            v[r] = gammaln(x)
+            v[r] = erfc(x)
         elif code == 117:
             p = a[i]
             x = v[p]
-            v[r] = digamma(x)
+            v[r] = gammaln(x)
         elif code == 118:
+            p = a[i]
+            x = v[p]
+            v[r] = digamma(x)
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = polygamma(x, y)
-        elif code == 119:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 121:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
+            x = v[p]
+            y = splat(k[q])
             v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 122:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = splat(k[p])
             y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 123:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = select(x < y, 1.0, 0.0)
+            y = v[q]
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
         elif code == 124:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
         elif code == 125:
             p = a[i]
             q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
-        elif code == 126:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = select(x <= y, 1.0, 0.0)
-        elif code == 127:
-            p = a[i]
-            q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
+        elif code == 126:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x != x, x, select(x > 0.0, -x * log(x), select(x == 0.0, 0.0, -1e309)))
+        elif code == 127:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.5 * erfc(-0.7071067811865476 * x)
         elif code == 128:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = select(x > -1.0, log1p(-0.5 * erfc(0.7071067811865476 * x)), select(x > -35.0, log(0.5 * erfc(-0.7071067811865476 * x)), -0.5 * x * x - log(-x) - 0.9189385332046727 + log(1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
         elif code == 129:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = -softplus(-x)
         elif code == 130:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = select(x < y, 1.0, 0.0)
         elif code == 131:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 132:
-            p = a[i]
-            q = b[i]
-            x = v[p]
             y = splat(k[q])
-            v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 133:
+            v[r] = select(x < y, 1.0, 0.0)
+        elif code == 132:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 134:
+            v[r] = select(x < y, 1.0, 0.0)
+        elif code == 133:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select(x == y, 1.0, 0.0)
-        elif code == 135:
+            v[r] = select(x <= y, 1.0, 0.0)
+        elif code == 134:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = select(x == y, 1.0, 0.0)
+            v[r] = select(x <= y, 1.0, 0.0)
+        elif code == 135:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = select(x <= y, 1.0, 0.0)
         elif code == 136:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select(x != y, 1.0, 0.0)
+            v[r] = select(x > y, 1.0, 0.0)
         elif code == 137:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = select(x != y, 1.0, 0.0)
+            v[r] = select(x > y, 1.0, 0.0)
         elif code == 138:
             p = a[i]
             q = b[i]
-            x = v[p]
+            x = splat(k[p])
             y = v[q]
-            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+            v[r] = select(x > y, 1.0, 0.0)
         elif code == 139:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 140:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 141:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 142:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x == y, 1.0, 0.0)
+        elif code == 143:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x == y, 1.0, 0.0)
+        elif code == 144:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x != y, 1.0, 0.0)
+        elif code == 145:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x != y, 1.0, 0.0)
+        elif code == 146:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+        elif code == 147:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = splat(k[q])
             v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
-        elif code == 140:
+        elif code == 148:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
-        elif code == 141:
+        elif code == 149:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
-        elif code == 142:
+        elif code == 150:
             p = a[i]
             x = v[p]
             v[r] = select(x == 0.0, 1.0, 0.0)
-        elif code == 143:
+        elif code == 151:
             p = a[i]
             x = v[p]
             v[r] = select(x != x, 1.0, 0.0)
-        elif code == 144:
+        elif code == 152:
             p = a[i]
             x = v[p]
             v[r] = select(x - x == 0.0, 1.0, 0.0)
-        elif code == 145:
+        elif code == 153:
             p = a[i]
             x = v[p]
             v[r] = select(fabs(x) > 1.7976931348623157e+308, 1.0, 0.0)
+        elif 512 <= code < 612:
+            status = NO_LANES
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -4533,7 +4817,7 @@ def reverse_packs(frame, lo, hi):
         carry = splat(0.0)
         this = r
         r = out[i - ONE] if i > lo else NOWHERE
-        if not any_lane(w != 0.0):
+        if not any_lane(w != 0.0) and op[i] < 512:
             continue
         code = op[i]
         if code == 0:
@@ -4549,19 +4833,26 @@ def reverse_packs(frame, lo, hi):
             pass
         elif code == 3:
             p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 4:
+            p = a[i]
             q = b[i]
             s = c[i]
             u = v[s]
             g[p] += mz(w, u)
             g[q] += w
-        elif code == 4:
+        elif code == 5:
             p = a[i]
             q = b[i]
             s = c[i]
             u = splat(k[s])
             g[p] += mz(w, u)
             g[q] += w
-        elif code == 5:
+        elif code == 6:
             p = a[i]
             q = b[i]
             d = w
@@ -4570,15 +4861,15 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w
-        elif code == 6:
-            p = a[i]
-            d = w
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
         elif code == 7:
             p = a[i]
+            d = w
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 8:
+            p = a[i]
             q = b[i]
             d = w
             if p == r:
@@ -4586,17 +4877,17 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += -w
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 9:
+        elif code == 10:
             q = b[i]
             g[q] += -w
-        elif code == 10:
+        elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4607,7 +4898,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += mz(w, x)
-        elif code == 11:
+        elif code == 12:
             p = a[i]
             q = b[i]
             y = splat(k[q])
@@ -4616,7 +4907,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 12:
+        elif code == 13:
             p = a[i]
             q = b[i]
             y = v[q]
@@ -4627,7 +4918,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += mz(w, -z / y)
-        elif code == 13:
+        elif code == 14:
             p = a[i]
             q = b[i]
             y = splat(k[q])
@@ -4636,87 +4927,87 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 14:
+        elif code == 15:
             q = b[i]
             y = v[q]
             z = v[this]
             g[q] += mz(w, -z / y)
-        elif code == 15:
+        elif code == 16:
             p = a[i]
             d = -w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 16:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = mz(w, y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, mz(w, x))
         elif code == 17:
             p = a[i]
             q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, mz(w, x))
+        elif code == 18:
+            p = a[i]
+            q = b[i]
             y = splat(k[q])
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += select(x == 0.0, 0.0, mz(w, x))
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
-            g[s] += w
         elif code == 20:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             y = v[q]
             g[p] += mz(w, y)
             g[q] += mz(w, x)
+            g[s] += w
         elif code == 21:
             p = a[i]
             q = b[i]
-            s = c[i]
-            y = splat(k[q])
+            x = v[p]
+            y = v[q]
             g[p] += mz(w, y)
-            g[s] += w
+            g[q] += mz(w, x)
         elif code == 22:
             p = a[i]
             q = b[i]
+            s = c[i]
             y = splat(k[q])
             g[p] += mz(w, y)
+            g[s] += w
         elif code == 23:
             p = a[i]
             q = b[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+        elif code == 24:
+            p = a[i]
+            q = b[i]
             s = c[i]
             x = splat(k[p])
             g[q] += mz(w, x)
             g[s] += w
-        elif code == 24:
+        elif code == 25:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += mz(w, x)
-        elif code == 25:
+        elif code == 26:
             s = c[i]
             g[s] += w
-        elif code == 26:
+        elif code == 27:
             p = a[i]
             x = v[p]
             d = mz(w, 2.0 * x)
@@ -4724,7 +5015,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 27:
+        elif code == 28:
             p = a[i]
             x = v[p]
             d = mz(w, 3.0 * x * x)
@@ -4732,7 +5023,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 28:
+        elif code == 29:
             p = a[i]
             z = v[this]
             d = mz(w, -z * z)
@@ -4740,7 +5031,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 29:
+        elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4752,7 +5043,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
-        elif code == 30:
+        elif code == 31:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4762,14 +5053,14 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 31:
+        elif code == 32:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             z = v[this]
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
-        elif code == 32:
+        elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4780,26 +5071,26 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += mz(w, -floor_divide(x, y))
-        elif code == 33:
+        elif code == 34:
             p = a[i]
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 34:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             g[q] += mz(w, -floor_divide(x, y))
-        elif code == 35:
-            pass
         elif code == 36:
             pass
         elif code == 37:
             pass
         elif code == 38:
+            pass
+        elif code == 39:
             p = a[i]
             x = v[p]
             d = mz(w, sign(x))
@@ -4807,22 +5098,20 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 39:
-            pass
         elif code == 40:
+            pass
+        elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 41:
-            pass
         elif code == 42:
+            pass
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 43:
-            pass
         elif code == 44:
             pass
         elif code == 45:
@@ -4830,67 +5119,69 @@ def reverse_packs(frame, lo, hi):
         elif code == 46:
             pass
         elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            pass
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = splat(k[q])
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = splat(k[q])
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            z = v[this]
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = splat(k[q])
             z = v[this]
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
@@ -4898,7 +5189,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 53:
+        elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4910,7 +5201,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4921,103 +5212,103 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
         elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
             u = splat(k[s])
             z = v[this]
             g[p] += select((z == x) | (x != x), w, 0.0)
             g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 57:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            u = v[s]
-            z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
         elif code == 58:
             p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 59:
+            p = a[i]
             x = v[p]
             z = v[this]
             g[p] += select((z == x) | (x != x), w, 0.0)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
-            z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
             x = splat(k[p])
             y = v[q]
+            u = v[s]
+            z = v[this]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
             u = splat(k[s])
             z = v[this]
             g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 61:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = splat(k[p])
             u = v[s]
             z = v[this]
             g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
         elif code == 63:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
         elif code == 64:
             p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 65:
+            p = a[i]
             s = c[i]
             x = v[p]
             g[s] += select(x != 0.0, 0.0, w)
-        elif code == 65:
-            pass
         elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
+            pass
         elif code == 67:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = splat(k[p])
             g[q] += select(x != 0.0, w, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
         elif code == 68:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 69:
             p = a[i]
             s = c[i]
             x = splat(k[p])
             g[s] += select(x != 0.0, 0.0, w)
-        elif code == 69:
+        elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5027,7 +5318,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 70:
+        elif code == 71:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5037,9 +5328,9 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 71:
-            pass
         elif code == 72:
+            pass
+        elif code == 73:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5048,7 +5339,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 73:
+        elif code == 74:
             p = a[i]
             z = v[this]
             d = mz(w, 0.5 / z)
@@ -5056,7 +5347,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 74:
+        elif code == 75:
             p = a[i]
             z = v[this]
             d = mz(w, 1.0 / (3.0 * z * z))
@@ -5064,7 +5355,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 75:
+        elif code == 76:
             p = a[i]
             z = v[this]
             d = mz(w, z)
@@ -5072,7 +5363,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 76:
+        elif code == 77:
             p = a[i]
             z = v[this]
             d = mz(w, 0.6931471805599453 * z)
@@ -5080,7 +5371,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 77:
+        elif code == 78:
             p = a[i]
             x = v[p]
             d = mz(w, exp(x))
@@ -5088,7 +5379,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 78:
+        elif code == 79:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / x)
@@ -5096,7 +5387,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 79:
+        elif code == 80:
             p = a[i]
             x = v[p]
             d = mz(w, 1.4426950408889634 / x)
@@ -5104,7 +5395,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 80:
+        elif code == 81:
             p = a[i]
             x = v[p]
             d = mz(w, 0.4342944819032518 / x)
@@ -5112,7 +5403,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 81:
+        elif code == 82:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (1.0 + x))
@@ -5120,7 +5411,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 82:
+        elif code == 83:
             p = a[i]
             x = v[p]
             d = mz(w, cos(x))
@@ -5128,7 +5419,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 83:
+        elif code == 84:
             p = a[i]
             x = v[p]
             d = mz(w, -sin(x))
@@ -5136,7 +5427,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 84:
+        elif code == 85:
             p = a[i]
             z = v[this]
             d = mz(w, 1.0 + z * z)
@@ -5144,7 +5435,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 85:
+        elif code == 86:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -5152,7 +5443,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 86:
+        elif code == 87:
             p = a[i]
             x = v[p]
             d = mz(w, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -5160,7 +5451,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 87:
+        elif code == 88:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (1.0 + x * x))
@@ -5168,7 +5459,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 88:
+        elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5180,7 +5471,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += mz(w, -x / f0 / f0)
-        elif code == 89:
+        elif code == 90:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5191,14 +5482,14 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 90:
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             f0 = hypot(x, y)
             g[q] += mz(w, -x / f0 / f0)
-        elif code == 91:
+        elif code == 92:
             p = a[i]
             x = v[p]
             d = mz(w, cosh(x))
@@ -5206,7 +5497,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 92:
+        elif code == 93:
             p = a[i]
             x = v[p]
             d = mz(w, sinh(x))
@@ -5214,7 +5505,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 93:
+        elif code == 94:
             p = a[i]
             z = v[this]
             d = mz(w, (1.0 - z) * (1.0 + z))
@@ -5222,7 +5513,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 94:
+        elif code == 95:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / hypot(x, 1.0))
@@ -5230,18 +5521,10 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            d = mz(w, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
         elif code == 96:
             p = a[i]
             x = v[p]
-            d = mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            d = mz(w, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
             if p == r:
                 carry += d
             else:
@@ -5256,6 +5539,14 @@ def reverse_packs(frame, lo, hi):
                 g[p] += d
         elif code == 98:
             p = a[i]
+            x = v[p]
+            d = mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 99:
+            p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
@@ -5266,7 +5557,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(z == 0.0, 0.0, mz(w, y / z))
-        elif code == 99:
+        elif code == 100:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5275,21 +5566,21 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 100:
+        elif code == 101:
             p = a[i]
             d = w * 0.017453292519943295
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 101:
+        elif code == 102:
             p = a[i]
             d = w * 57.29577951308232
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 102:
+        elif code == 103:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5298,7 +5589,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 103:
+        elif code == 104:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (x * (1.0 - x)))
@@ -5306,7 +5597,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 104:
+        elif code == 105:
             p = a[i]
             x = v[p]
             d = mz(w, sigmoid(x))
@@ -5314,7 +5605,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 105:
+        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5325,7 +5616,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
-        elif code == 106:
+        elif code == 107:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5335,7 +5626,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 107:
+        elif code == 108:
             p = a[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
@@ -5343,7 +5634,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 108:
+        elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5354,7 +5645,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x > 0.0, 0.0, mz(w, x))
-        elif code == 109:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5364,7 +5655,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 110:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5375,7 +5666,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x > 0.0, 0.0, mz(w, expm1(x)))
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5385,7 +5676,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 112:
+        elif code == 113:
             p = a[i]
             x = v[p]
             d = select(x < -40.0, 0.0, mz(w, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
@@ -5393,7 +5684,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 113:
+        elif code == 114:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5402,7 +5693,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 114:
+        elif code == 115:
             p = a[i]
             x = v[p]
             d = mz(w, 1.1283791670955126 * exp(-x * x))
@@ -5410,7 +5701,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 115:
+        elif code == 116:
             p = a[i]
             x = v[p]
             d = mz(w, -1.1283791670955126 * exp(-x * x))
@@ -5418,7 +5709,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 116:
+        elif code == 117:
             p = a[i]
             x = v[p]
             d = mz(w, digamma(x))
@@ -5426,7 +5717,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 117:
+        elif code == 118:
             p = a[i]
             x = v[p]
             d = mz(w, polygamma(1.0, x))
@@ -5434,13 +5725,13 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 118:
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             g[q] += mz(w, polygamma(x + 1.0, y))
-        elif code == 119:
+        elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5451,7 +5742,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x == 0.0, 0.0, mz(w, x / y))
-        elif code == 120:
+        elif code == 121:
             p = a[i]
             q = b[i]
             y = splat(k[q])
@@ -5460,28 +5751,71 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 121:
+        elif code == 122:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             g[q] += select(x == 0.0, 0.0, mz(w, x / y))
-        elif code == 122:
-            pass
         elif code == 123:
-            pass
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, log1p(y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
         elif code == 124:
-            pass
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            d = mz(w, log1p(y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 125:
-            pass
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
         elif code == 126:
-            pass
+            p = a[i]
+            x = v[p]
+            d = mz(w, -log(x) - 1.0)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 127:
-            pass
+            p = a[i]
+            x = v[p]
+            d = mz(w, 0.3989422804014327 * exp(-0.5 * x * x))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 128:
-            pass
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            d = select(x > -35.0, mz(w, exp(-0.5 * x * x - 0.9189385332046727 - z)), mz(w, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 129:
-            pass
+            p = a[i]
+            x = v[p]
+            d = mz(w, sigmoid(-x))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 130:
             pass
         elif code == 131:
@@ -5514,7 +5848,29 @@ def reverse_packs(frame, lo, hi):
             pass
         elif code == 145:
             pass
+        elif code == 146:
+            pass
+        elif code == 147:
+            pass
+        elif code == 148:
+            pass
+        elif code == 149:
+            pass
+        elif code == 150:
+            pass
+        elif code == 151:
+            pass
+        elif code == 152:
+            pass
+        elif code == 153:
+            pass
+        elif 512 <= code < 612:
+            status = NO_LANES
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -5544,13 +5900,17 @@ def tangent_packs(frame, lo, hi):
             t[r] = splat(0.0)
         elif code == 3:
             p = a[i]
+            xt = t[p]
+            t[r] = xt
+        elif code == 4:
+            p = a[i]
             q = b[i]
             s = c[i]
             u = v[s]
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, u) + yt
-        elif code == 4:
+        elif code == 5:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5558,31 +5918,31 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, u) + yt
-        elif code == 5:
+        elif code == 6:
             p = a[i]
             q = b[i]
             xt = t[p]
             yt = t[q]
             t[r] = xt + yt
-        elif code == 6:
+        elif code == 7:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 7:
+        elif code == 8:
             p = a[i]
             q = b[i]
             xt = t[p]
             yt = t[q]
             t[r] = xt + -yt
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 9:
+        elif code == 10:
             q = b[i]
             yt = t[q]
             t[r] = -yt
-        elif code == 10:
+        elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5590,13 +5950,13 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, y) + mz(yt, x)
-        elif code == 11:
+        elif code == 12:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, y)
-        elif code == 12:
+        elif code == 13:
             p = a[i]
             q = b[i]
             y = v[q]
@@ -5604,23 +5964,23 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, 1.0 / y) + mz(yt, -z / y)
-        elif code == 13:
+        elif code == 14:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, 1.0 / y)
-        elif code == 14:
+        elif code == 15:
             q = b[i]
             y = v[q]
             z = v[r]
             yt = t[q]
             t[r] = mz(yt, -z / y)
-        elif code == 15:
+        elif code == 16:
             p = a[i]
             xt = t[p]
             t[r] = -xt
-        elif code == 16:
+        elif code == 17:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5628,19 +5988,19 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, y) + select(x == 0.0, 0.0, mz(yt, x))
-        elif code == 17:
+        elif code == 18:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, y)
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             yt = t[q]
             t[r] = select(x == 0.0, 0.0, mz(yt, x))
-        elif code == 19:
+        elif code == 20:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5650,7 +6010,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = mz(xt, y) + mz(yt, x) + ut
-        elif code == 20:
+        elif code == 21:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5658,7 +6018,7 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, y) + mz(yt, x)
-        elif code == 21:
+        elif code == 22:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5666,13 +6026,13 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             ut = t[s]
             t[r] = mz(xt, y) + ut
-        elif code == 22:
+        elif code == 23:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, y)
-        elif code == 23:
+        elif code == 24:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5680,32 +6040,32 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = mz(yt, x) + ut
-        elif code == 24:
+        elif code == 25:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             yt = t[q]
             t[r] = mz(yt, x)
-        elif code == 25:
+        elif code == 26:
             s = c[i]
             ut = t[s]
             t[r] = ut
-        elif code == 26:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 2.0 * x)
         elif code == 27:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 3.0 * x * x)
+            t[r] = mz(xt, 2.0 * x)
         elif code == 28:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 3.0 * x * x)
+        elif code == 29:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, -z * z)
-        elif code == 29:
+        elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5714,14 +6074,14 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(y == 0.0, 0.0, mz(xt, y * power(x, y - 1.0))) + select((x == 0.0) & (y >= 0.0), 0.0, mz(yt, z * log(x)))
-        elif code == 30:
+        elif code == 31:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(y == 0.0, 0.0, mz(xt, y * power(x, y - 1.0)))
-        elif code == 31:
+        elif code == 32:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -5729,7 +6089,7 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = select((x == 0.0) & (y >= 0.0), 0.0, mz(yt, z * log(x)))
-        elif code == 32:
+        elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5737,46 +6097,44 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = xt + mz(yt, -floor_divide(x, y))
-        elif code == 33:
+        elif code == 34:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 34:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, -floor_divide(x, y))
-        elif code == 35:
-            t[r] = splat(0.0)
         elif code == 36:
             t[r] = splat(0.0)
         elif code == 37:
             t[r] = splat(0.0)
         elif code == 38:
+            t[r] = splat(0.0)
+        elif code == 39:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sign(x))
-        elif code == 39:
-            t[r] = splat(0.0)
         elif code == 40:
+            t[r] = splat(0.0)
+        elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 41:
-            t[r] = splat(0.0)
         elif code == 42:
+            t[r] = splat(0.0)
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 43:
-            t[r] = splat(0.0)
         elif code == 44:
             t[r] = splat(0.0)
         elif code == 45:
@@ -5784,57 +6142,59 @@ def tangent_packs(frame, lo, hi):
         elif code == 46:
             t[r] = splat(0.0)
         elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = splat(0.0)
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             z = v[r]
             xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = splat(k[q])
             z = v[r]
             xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             z = v[r]
             xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = splat(k[q])
             z = v[r]
             xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = splat(k[q])
             z = v[r]
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
-        elif code == 53:
+        elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5843,7 +6203,7 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5851,7 +6211,7 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
-        elif code == 55:
+        elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5863,7 +6223,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 56:
+        elif code == 57:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5874,7 +6234,7 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0)
-        elif code == 57:
+        elif code == 58:
             p = a[i]
             s = c[i]
             x = v[p]
@@ -5883,13 +6243,13 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 58:
+        elif code == 59:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select((z == x) | (x != x), xt, 0.0)
-        elif code == 59:
+        elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5900,7 +6260,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 60:
+        elif code == 61:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5910,7 +6270,7 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = select((x < y) & (z != u), yt, 0.0)
-        elif code == 61:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = splat(k[p])
@@ -5918,29 +6278,29 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             ut = t[s]
             t[r] = select((z == u) & (z != x), ut, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
         elif code == 63:
             p = a[i]
             q = b[i]
+            s = c[i]
+            x = v[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
             x = v[p]
             yt = t[q]
             t[r] = select(x != 0.0, yt, 0.0)
-        elif code == 64:
+        elif code == 65:
             p = a[i]
             s = c[i]
             x = v[p]
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
-        elif code == 65:
-            t[r] = splat(0.0)
         elif code == 66:
+            t[r] = splat(0.0)
+        elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5948,116 +6308,116 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
-        elif code == 67:
+        elif code == 68:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             yt = t[q]
             t[r] = select(x != 0.0, yt, 0.0)
-        elif code == 68:
+        elif code == 69:
             p = a[i]
             s = c[i]
             x = splat(k[p])
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
-        elif code == 69:
+        elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 70:
+        elif code == 71:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            t[r] = splat(0.0)
         elif code == 72:
+            t[r] = splat(0.0)
+        elif code == 73:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(z == x, xt, 0.0)
-        elif code == 73:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, 0.5 / z)
         elif code == 74:
             p = a[i]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (3.0 * z * z))
+            t[r] = mz(xt, 0.5 / z)
         elif code == 75:
             p = a[i]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, z)
+            t[r] = mz(xt, 1.0 / (3.0 * z * z))
         elif code == 76:
             p = a[i]
             z = v[r]
             xt = t[p]
-            t[r] = mz(xt, 0.6931471805599453 * z)
+            t[r] = mz(xt, z)
         elif code == 77:
             p = a[i]
-            x = v[p]
+            z = v[r]
             xt = t[p]
-            t[r] = mz(xt, exp(x))
+            t[r] = mz(xt, 0.6931471805599453 * z)
         elif code == 78:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / x)
+            t[r] = mz(xt, exp(x))
         elif code == 79:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.4426950408889634 / x)
+            t[r] = mz(xt, 1.0 / x)
         elif code == 80:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 0.4342944819032518 / x)
+            t[r] = mz(xt, 1.4426950408889634 / x)
         elif code == 81:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x))
+            t[r] = mz(xt, 0.4342944819032518 / x)
         elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, cos(x))
+            t[r] = mz(xt, 1.0 / (1.0 + x))
         elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -sin(x))
+            t[r] = mz(xt, cos(x))
         elif code == 84:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -sin(x))
+        elif code == 85:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 1.0 + z * z)
-        elif code == 85:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
         elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
         elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
         elif code == 88:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+        elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6066,7 +6426,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
-        elif code == 89:
+        elif code == 90:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6074,7 +6434,7 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0)
-        elif code == 90:
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -6082,42 +6442,42 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(yt, -x / f0 / f0)
-        elif code == 91:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cosh(x))
         elif code == 92:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, sinh(x))
+            t[r] = mz(xt, cosh(x))
         elif code == 93:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sinh(x))
+        elif code == 94:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, (1.0 - z) * (1.0 + z))
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
         elif code == 95:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
         elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
         elif code == 97:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
         elif code == 98:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 99:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6126,37 +6486,37 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(z == 0.0, 0.0, mz(xt, x / z)) + select(z == 0.0, 0.0, mz(yt, y / z))
-        elif code == 99:
+        elif code == 100:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(z == 0.0, 0.0, mz(xt, x / z))
-        elif code == 100:
-            p = a[i]
-            xt = t[p]
-            t[r] = xt * 0.017453292519943295
         elif code == 101:
             p = a[i]
             xt = t[p]
-            t[r] = xt * 57.29577951308232
+            t[r] = xt * 0.017453292519943295
         elif code == 102:
+            p = a[i]
+            xt = t[p]
+            t[r] = xt * 57.29577951308232
+        elif code == 103:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, z * sigmoid(-x))
-        elif code == 103:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
         elif code == 104:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, sigmoid(x))
+            t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
         elif code == 105:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sigmoid(x))
+        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6164,19 +6524,19 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y))) + select(x == y, yt * 0.5, mz(yt, sigmoid(y - x)))
-        elif code == 106:
+        elif code == 107:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y)))
-        elif code == 107:
+        elif code == 108:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = select(x > 0.0, xt, 0.0)
-        elif code == 108:
+        elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6184,14 +6544,14 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x > 0.0, xt, mz(xt, y)) + select(x > 0.0, 0.0, mz(yt, x))
-        elif code == 109:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(x > 0.0, xt, mz(xt, y))
-        elif code == 110:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6199,52 +6559,52 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x > 0.0, xt, mz(xt, y * exp(x))) + select(x > 0.0, 0.0, mz(yt, expm1(x)))
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(x > 0.0, xt, mz(xt, y * exp(x)))
-        elif code == 112:
+        elif code == 113:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = select(x < -40.0, 0.0, mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
-        elif code == 113:
+        elif code == 114:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(x < -800.0, 0.0, select(x > 800.0, xt, mz(xt, sigmoid(x) + z * sigmoid(-x))))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
         elif code == 115:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
+            t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
         elif code == 116:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, digamma(x))
+            t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
         elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, polygamma(1.0, x))
+            t[r] = mz(xt, digamma(x))
         elif code == 118:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, polygamma(1.0, x))
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, polygamma(x + 1.0, y))
-        elif code == 119:
+        elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6252,35 +6612,61 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, log(y)) + select(x == 0.0, 0.0, mz(yt, x / y))
-        elif code == 120:
+        elif code == 121:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, log(y))
-        elif code == 121:
+        elif code == 122:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = select(x == 0.0, 0.0, mz(yt, x / y))
-        elif code == 122:
-            t[r] = splat(0.0)
         elif code == 123:
-            t[r] = splat(0.0)
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, log1p(y)) + select(x == 0.0, 0.0, mz(yt, x / (1.0 + y)))
         elif code == 124:
-            t[r] = splat(0.0)
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = mz(xt, log1p(y))
         elif code == 125:
-            t[r] = splat(0.0)
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            t[r] = select(x == 0.0, 0.0, mz(yt, x / (1.0 + y)))
         elif code == 126:
-            t[r] = splat(0.0)
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -log(x) - 1.0)
         elif code == 127:
-            t[r] = splat(0.0)
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 0.3989422804014327 * exp(-0.5 * x * x))
         elif code == 128:
-            t[r] = splat(0.0)
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(x > -35.0, mz(xt, exp(-0.5 * x * x - 0.9189385332046727 - z)), mz(xt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
         elif code == 129:
-            t[r] = splat(0.0)
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, sigmoid(-x))
         elif code == 130:
             t[r] = splat(0.0)
         elif code == 131:
@@ -6313,7 +6699,29 @@ def tangent_packs(frame, lo, hi):
             t[r] = splat(0.0)
         elif code == 145:
             t[r] = splat(0.0)
+        elif code == 146:
+            t[r] = splat(0.0)
+        elif code == 147:
+            t[r] = splat(0.0)
+        elif code == 148:
+            t[r] = splat(0.0)
+        elif code == 149:
+            t[r] = splat(0.0)
+        elif code == 150:
+            t[r] = splat(0.0)
+        elif code == 151:
+            t[r] = splat(0.0)
+        elif code == 152:
+            t[r] = splat(0.0)
+        elif code == 153:
+            t[r] = splat(0.0)
+        elif 512 <= code < 612:
+            status = NO_LANES
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0
 
@@ -6338,7 +6746,7 @@ def forward_over_reverse_packs(frame, lo, hi):
         r = out[i]
         w = g[r]
         wt = h[r]
-        if not (any_lane(w != 0.0) or any_lane(wt != 0.0)):
+        if not (any_lane(w != 0.0) or any_lane(wt != 0.0)) and op[i] < 512:
             continue
         code = op[i]
         if code == 0:
@@ -6351,6 +6759,10 @@ def forward_over_reverse_packs(frame, lo, hi):
             pass
         elif code == 3:
             p = a[i]
+            g[p] += w
+            h[p] += wt
+        elif code == 4:
+            p = a[i]
             q = b[i]
             s = c[i]
             u = v[s]
@@ -6359,7 +6771,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, u) + mz(w, ut)
             g[q] += w
             h[q] += wt
-        elif code == 4:
+        elif code == 5:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -6368,33 +6780,33 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, u)
             g[q] += w
             h[q] += wt
-        elif code == 5:
+        elif code == 6:
             p = a[i]
             q = b[i]
             g[p] += w
             h[p] += wt
             g[q] += w
             h[q] += wt
-        elif code == 6:
-            p = a[i]
-            g[p] += w
-            h[p] += wt
         elif code == 7:
             p = a[i]
+            g[p] += w
+            h[p] += wt
+        elif code == 8:
+            p = a[i]
             q = b[i]
             g[p] += w
             h[p] += wt
             g[q] += -w
             h[q] += -wt
-        elif code == 8:
+        elif code == 9:
             p = a[i]
             g[p] += w
             h[p] += wt
-        elif code == 9:
+        elif code == 10:
             q = b[i]
             g[q] += -w
             h[q] += -wt
-        elif code == 10:
+        elif code == 11:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6405,13 +6817,13 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
             h[q] += mz(wt, x) + mz(w, xt)
-        elif code == 11:
+        elif code == 12:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             g[p] += mz(w, y)
             h[p] += mz(wt, y)
-        elif code == 12:
+        elif code == 13:
             p = a[i]
             q = b[i]
             y = v[q]
@@ -6422,13 +6834,13 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, 1.0 / y) + mz(w, mz(yt, -(1.0 / y) / y))
             g[q] += mz(w, -z / y)
             h[q] += mz(wt, -z / y) + mz(w, mz(-zt, 1.0 / y) + mz(yt, -(-z / y) / y))
-        elif code == 13:
+        elif code == 14:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             g[p] += mz(w, 1.0 / y)
             h[p] += mz(wt, 1.0 / y)
-        elif code == 14:
+        elif code == 15:
             q = b[i]
             y = v[q]
             z = v[r]
@@ -6436,11 +6848,11 @@ def forward_over_reverse_packs(frame, lo, hi):
             zt = t[r]
             g[q] += mz(w, -z / y)
             h[q] += mz(wt, -z / y) + mz(w, mz(-zt, 1.0 / y) + mz(yt, -(-z / y) / y))
-        elif code == 15:
+        elif code == 16:
             p = a[i]
             g[p] += -w
             h[p] += -wt
-        elif code == 16:
+        elif code == 17:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6451,35 +6863,22 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, y) + mz(w, yt)
             g[q] += select(x == 0.0, 0.0, mz(w, x))
             h[q] += select(x == 0.0, 0.0, mz(wt, x)) + select(x == 0.0, 0.0, mz(w, xt))
-        elif code == 17:
+        elif code == 18:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             g[p] += mz(w, y)
             h[p] += mz(wt, y)
-        elif code == 18:
+        elif code == 19:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += select(x == 0.0, 0.0, mz(w, x))
             h[q] += select(x == 0.0, 0.0, mz(wt, x))
-        elif code == 19:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            xt = t[p]
-            yt = t[q]
-            g[p] += mz(w, y)
-            h[p] += mz(wt, y) + mz(w, yt)
-            g[q] += mz(w, x)
-            h[q] += mz(wt, x) + mz(w, xt)
-            g[s] += w
-            h[s] += wt
         elif code == 20:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             y = v[q]
             xt = t[p]
@@ -6488,59 +6887,72 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
             h[q] += mz(wt, x) + mz(w, xt)
+            g[s] += w
+            h[s] += wt
         elif code == 21:
             p = a[i]
             q = b[i]
-            s = c[i]
-            y = splat(k[q])
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
             g[p] += mz(w, y)
-            h[p] += mz(wt, y)
-            g[s] += w
-            h[s] += wt
+            h[p] += mz(wt, y) + mz(w, yt)
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x) + mz(w, xt)
         elif code == 22:
             p = a[i]
             q = b[i]
+            s = c[i]
             y = splat(k[q])
             g[p] += mz(w, y)
             h[p] += mz(wt, y)
+            g[s] += w
+            h[s] += wt
         elif code == 23:
             p = a[i]
             q = b[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+        elif code == 24:
+            p = a[i]
+            q = b[i]
             s = c[i]
             x = splat(k[p])
             g[q] += mz(w, x)
             h[q] += mz(wt, x)
             g[s] += w
             h[s] += wt
-        elif code == 24:
+        elif code == 25:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += mz(w, x)
             h[q] += mz(wt, x)
-        elif code == 25:
+        elif code == 26:
             s = c[i]
             g[s] += w
             h[s] += wt
-        elif code == 26:
+        elif code == 27:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 2.0 * x)
             h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
-        elif code == 27:
+        elif code == 28:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 3.0 * x * x)
             h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
-        elif code == 28:
+        elif code == 29:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, -z * z)
             h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
-        elif code == 29:
+        elif code == 30:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6555,7 +6967,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(y == 0.0, 0.0, mz(wt, y * f0)) + select(y == 0.0, 0.0, mz(w, mz(yt, f0) + mz(select(y - 1.0 == 0.0, 0.0, mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0))) + select((x == 0.0) & (y - 1.0 >= 0.0), 0.0, mz(yt, f0 * f1)), y)))
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * f1))
             h[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(wt, z * f1)) + select((x == 0.0) & (y >= 0.0), 0.0, mz(w, mz(zt, f1) + mz(mz(xt, 1.0 / x), z)))
-        elif code == 30:
+        elif code == 31:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6564,7 +6976,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = power(x, y - 1.0)
             g[p] += select(y == 0.0, 0.0, mz(w, y * f0))
             h[p] += select(y == 0.0, 0.0, mz(wt, y * f0)) + select(y == 0.0, 0.0, mz(w, mz(select(y - 1.0 == 0.0, 0.0, mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0))), y)))
-        elif code == 31:
+        elif code == 32:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -6574,7 +6986,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = log(x)
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * f0))
             h[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(wt, z * f0)) + select((x == 0.0) & (y >= 0.0), 0.0, mz(w, mz(zt, f0)))
-        elif code == 32:
+        elif code == 33:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6584,11 +6996,11 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 33:
+        elif code == 34:
             p = a[i]
             g[p] += w
             h[p] += wt
-        elif code == 34:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -6596,35 +7008,33 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 35:
-            pass
         elif code == 36:
             pass
         elif code == 37:
             pass
         elif code == 38:
+            pass
+        elif code == 39:
             p = a[i]
             x = v[p]
             g[p] += mz(w, sign(x))
             h[p] += mz(wt, sign(x))
-        elif code == 39:
-            pass
         elif code == 40:
+            pass
+        elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
-        elif code == 41:
-            pass
         elif code == 42:
+            pass
+        elif code == 43:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
-        elif code == 43:
-            pass
         elif code == 44:
             pass
         elif code == 45:
@@ -6632,60 +7042,62 @@ def forward_over_reverse_packs(frame, lo, hi):
         elif code == 46:
             pass
         elif code == 47:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+            pass
         elif code == 48:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 49:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = splat(k[q])
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 50:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
+            y = v[q]
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 51:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = v[q]
+            y = splat(k[q])
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            z = v[r]
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+        elif code == 53:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = splat(k[q])
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-        elif code == 53:
+        elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6695,7 +7107,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
             g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
-        elif code == 54:
+        elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6703,71 +7115,71 @@ def forward_over_reverse_packs(frame, lo, hi):
             z = v[r]
             g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
             h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-        elif code == 55:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            y = v[q]
-            u = v[s]
-            z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
         elif code == 56:
             p = a[i]
             q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
+            u = v[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
             u = splat(k[s])
             z = v[r]
             g[p] += select((z == x) | (x != x), w, 0.0)
             h[p] += select((z == x) | (x != x), wt, 0.0)
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
-        elif code == 57:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            u = v[s]
-            z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
         elif code == 58:
             p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 59:
+            p = a[i]
             x = v[p]
             z = v[r]
             g[p] += select((z == x) | (x != x), w, 0.0)
             h[p] += select((z == x) | (x != x), wt, 0.0)
-        elif code == 59:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            y = v[q]
-            u = v[s]
-            z = v[r]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
             x = splat(k[p])
             y = v[q]
+            u = v[s]
+            z = v[r]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
             u = splat(k[s])
             z = v[r]
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
-        elif code == 61:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = splat(k[p])
@@ -6775,168 +7187,168 @@ def forward_over_reverse_packs(frame, lo, hi):
             z = v[r]
             g[s] += select((z == u) & (z != x), w, 0.0)
             h[s] += select((z == u) & (z != x), wt, 0.0)
-        elif code == 62:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
         elif code == 63:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
         elif code == 64:
             p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+        elif code == 65:
+            p = a[i]
             s = c[i]
             x = v[p]
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 65:
-            pass
         elif code == 66:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = splat(k[p])
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
+            pass
         elif code == 67:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = splat(k[p])
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
         elif code == 68:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+        elif code == 69:
             p = a[i]
             s = c[i]
             x = splat(k[p])
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 69:
+        elif code == 70:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 70:
+        elif code == 71:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 71:
-            pass
         elif code == 72:
+            pass
+        elif code == 73:
             p = a[i]
             x = v[p]
             z = v[r]
             g[p] += select(z == x, w, 0.0)
             h[p] += select(z == x, wt, 0.0)
-        elif code == 73:
+        elif code == 74:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.5 / z)
             h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
-        elif code == 74:
+        elif code == 75:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 / (3.0 * z * z))
             h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
-        elif code == 75:
+        elif code == 76:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, z)
             h[p] += mz(wt, z) + mz(w, zt)
-        elif code == 76:
+        elif code == 77:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.6931471805599453 * z)
             h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
-        elif code == 77:
+        elif code == 78:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
-        elif code == 78:
+        elif code == 79:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / x)
             h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
-        elif code == 79:
+        elif code == 80:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.4426950408889634 / x)
             h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
-        elif code == 80:
+        elif code == 81:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 0.4342944819032518 / x)
             h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
-        elif code == 81:
+        elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x))
             h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
-        elif code == 82:
+        elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cos(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
-        elif code == 83:
+        elif code == 84:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sin(x)
             g[p] += mz(w, -f0)
             h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
-        elif code == 84:
+        elif code == 85:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 + z * z)
             h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
-        elif code == 85:
+        elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
-        elif code == 86:
+        elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, -1.0 / f0)
             h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
-        elif code == 87:
+        elif code == 88:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x * x))
             h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
-        elif code == 88:
+        elif code == 89:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6948,7 +7360,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0 / f0) / f0))
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 89:
+        elif code == 90:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6957,7 +7369,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = hypot(x, y)
             g[p] += mz(w, y / f0 / f0)
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0 / f0) / f0))
-        elif code == 90:
+        elif code == 91:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -6966,34 +7378,34 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = hypot(x, y)
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 91:
+        elif code == 92:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cosh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
-        elif code == 92:
+        elif code == 93:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sinh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
-        elif code == 93:
+        elif code == 94:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, (1.0 - z) * (1.0 + z))
             h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
-        elif code == 94:
+        elif code == 95:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = hypot(x, 1.0)
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(1.0 / f0) / f0))
-        elif code == 95:
+        elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -7001,12 +7413,6 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = sqrt(x + 1.0)
             g[p] += mz(w, 1.0 / (f0 * f1))
             h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
-        elif code == 96:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
-            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
         elif code == 97:
             p = a[i]
             x = v[p]
@@ -7014,6 +7420,12 @@ def forward_over_reverse_packs(frame, lo, hi):
             g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
         elif code == 98:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
+            h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
+        elif code == 99:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7026,7 +7438,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
             g[q] += select(z == 0.0, 0.0, mz(w, y / z))
             h[q] += select(z == 0.0, 0.0, mz(wt, y / z)) + select(z == 0.0, 0.0, mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
-        elif code == 99:
+        elif code == 100:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7034,15 +7446,15 @@ def forward_over_reverse_packs(frame, lo, hi):
             zt = t[r]
             g[p] += select(z == 0.0, 0.0, mz(w, x / z))
             h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-        elif code == 100:
+        elif code == 101:
             p = a[i]
             g[p] += w * 0.017453292519943295
             h[p] += wt * 0.017453292519943295
-        elif code == 101:
+        elif code == 102:
             p = a[i]
             g[p] += w * 57.29577951308232
             h[p] += wt * 57.29577951308232
-        elif code == 102:
+        elif code == 103:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7051,20 +7463,20 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = sigmoid(-x)
             g[p] += mz(w, z * f0)
             h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
-        elif code == 103:
+        elif code == 104:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (x * (1.0 - x)))
             h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
-        elif code == 104:
+        elif code == 105:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sigmoid(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
-        elif code == 105:
+        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7077,7 +7489,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = sigmoid(y - x)
             g[q] += select(x == y, w * 0.5, mz(w, f1))
             h[q] += select(x == y, wt * 0.5, mz(wt, f1)) + select(x == y, 0.0, mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
-        elif code == 106:
+        elif code == 107:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7086,12 +7498,12 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = sigmoid(x - y)
             g[p] += select(x == y, w * 0.5, mz(w, f0))
             h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
-        elif code == 107:
+        elif code == 108:
             p = a[i]
             x = v[p]
             g[p] += select(x > 0.0, w, 0.0)
             h[p] += select(x > 0.0, wt, 0.0)
-        elif code == 108:
+        elif code == 109:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7102,14 +7514,14 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(x > 0.0, wt, mz(wt, y)) + select(x > 0.0, 0.0, mz(w, yt))
             g[q] += select(x > 0.0, 0.0, mz(w, x))
             h[q] += select(x > 0.0, 0.0, mz(wt, x)) + select(x > 0.0, 0.0, mz(w, xt))
-        elif code == 109:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             g[p] += select(x > 0.0, w, mz(w, y))
             h[p] += select(x > 0.0, wt, mz(wt, y))
-        elif code == 110:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7122,7 +7534,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = expm1(x)
             g[q] += select(x > 0.0, 0.0, mz(w, f0))
             h[q] += select(x > 0.0, 0.0, mz(wt, f0)) + select(x > 0.0, 0.0, mz(w, mz(xt, f1)))
-        elif code == 111:
+        elif code == 112:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7131,7 +7543,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = exp(x)
             g[p] += select(x > 0.0, w, mz(w, y * f0))
             h[p] += select(x > 0.0, wt, mz(wt, y * f0)) + select(x > 0.0, 0.0, mz(w, mz(mz(xt, f0), y)))
-        elif code == 112:
+        elif code == 113:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -7139,7 +7551,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = exp(-0.5 * x * x)
             g[p] += select(x < -40.0, 0.0, mz(w, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1)))
             h[p] += select(x < -40.0, 0.0, mz(wt, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1))) + select(x < -40.0, 0.0, mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + select(fabs(x) > 40.0, 0.0, mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
-        elif code == 113:
+        elif code == 114:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7149,35 +7561,35 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = sigmoid(x)
             g[p] += select(x < -800.0, 0.0, select(x > 800.0, w, mz(w, f1 + z * f0)))
             h[p] += select(x < -800.0, 0.0, select(x > 800.0, wt, mz(wt, f1 + z * f0))) + select(x < -800.0, 0.0, select(x > 800.0, 0.0, mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z)))))
-        elif code == 114:
+        elif code == 115:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, 1.1283791670955126 * f0)
             h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
-        elif code == 115:
+        elif code == 116:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, -1.1283791670955126 * f0)
             h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
-        elif code == 116:
+        elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = digamma(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
-        elif code == 117:
+        elif code == 118:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = polygamma(1.0, x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
-        elif code == 118:
+        elif code == 119:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7186,7 +7598,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = polygamma(x + 1.0, y)
             g[q] += mz(w, f0)
             h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
-        elif code == 119:
+        elif code == 120:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7198,14 +7610,14 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
             g[q] += select(x == 0.0, 0.0, mz(w, x / y))
             h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
-        elif code == 120:
+        elif code == 121:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             f0 = log(y)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0)
-        elif code == 121:
+        elif code == 122:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7213,22 +7625,63 @@ def forward_over_reverse_packs(frame, lo, hi):
             yt = t[q]
             g[q] += select(x == 0.0, 0.0, mz(w, x / y))
             h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(yt, -(x / y) / y)))
-        elif code == 122:
-            pass
         elif code == 123:
-            pass
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            f0 = log1p(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / (1.0 + y)))
+            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
+            h[q] += select(x == 0.0, 0.0, mz(wt, x / (1.0 + y))) + select(x == 0.0, 0.0, mz(w, mz(xt, 1.0 / (1.0 + y)) + mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
         elif code == 124:
-            pass
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            f0 = log1p(y)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0)
         elif code == 125:
-            pass
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            yt = t[q]
+            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
+            h[q] += select(x == 0.0, 0.0, mz(wt, x / (1.0 + y))) + select(x == 0.0, 0.0, mz(w, mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
         elif code == 126:
-            pass
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = log(x)
+            g[p] += mz(w, -f0 - 1.0)
+            h[p] += mz(wt, -f0 - 1.0) + mz(w, -mz(xt, 1.0 / x))
         elif code == 127:
-            pass
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = exp(-0.5 * x * x)
+            g[p] += mz(w, 0.3989422804014327 * f0)
+            h[p] += mz(wt, 0.3989422804014327 * f0) + mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f0) * 0.3989422804014327)
         elif code == 128:
-            pass
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            xt = t[p]
+            zt = t[r]
+            f0 = exp(-0.5 * x * x - 0.9189385332046727 - z)
+            g[p] += select(x > -35.0, mz(w, f0), mz(w, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
+            h[p] += select(x > -35.0, mz(wt, f0), mz(wt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))) + select(x > -35.0, mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x) + -zt, f0)), mz(w, mz(-xt, 1.0 / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(1.0 / (x * x)) / (x * x)), 1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(3.0 / (x * x)) / (x * x)), 1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(5.0 / (x * x)) / (x * x)), 1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(7.0 / (x * x)) / (x * x)), 1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(9.0 / (x * x)) / (x * x)), 1.0 - 11.0 / (x * x)) + mz(-mz(mz(xt, x) + mz(xt, x), -(11.0 / (x * x)) / (x * x)), 9.0 / (x * x))), 7.0 / (x * x))), 5.0 / (x * x))), 3.0 / (x * x))), 1.0 / (x * x))), -(-x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))))
         elif code == 129:
-            pass
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            f0 = sigmoid(-x)
+            g[p] += mz(w, f0)
+            h[p] += mz(wt, f0) + mz(w, mz(-xt, f0 * sigmoid(x)))
         elif code == 130:
             pass
         elif code == 131:
@@ -7261,6 +7714,28 @@ def forward_over_reverse_packs(frame, lo, hi):
             pass
         elif code == 145:
             pass
+        elif code == 146:
+            pass
+        elif code == 147:
+            pass
+        elif code == 148:
+            pass
+        elif code == 149:
+            pass
+        elif code == 150:
+            pass
+        elif code == 151:
+            pass
+        elif code == 152:
+            pass
+        elif code == 153:
+            pass
+        elif 512 <= code < 612:
+            status = NO_LANES
+            if status != 0:
+                f[17] = status
+                return i + ONE
         else:
+            f[17] = 0
             return i + ONE
     return 0

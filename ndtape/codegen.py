@@ -1,5 +1,7 @@
 """ops.py x templates.py -> _sweeps.py; the public functions; the operation table of the docs.
 
+The kernels of operations on arrays, _maps.py, are made by map_codegen.py.
+
 Run ``python -m ndtape.codegen`` after changing a row, a template or the mathematics,
 ``--check`` to learn whether that was forgotten, ``--docs`` to write docs/operations.md.
 The output is committed: Numba can cache it, tracebacks show real lines, and a review of a rule
@@ -16,22 +18,25 @@ from pathlib import Path
 
 from . import rules
 from ._version import __version__
-from .ops import FRAME, INTERNAL, OPCODES, TABLE, Opcode, table_hash
+from .ops import FIRST_WIDE, FRAME, INTERNAL, OPCODES, TABLE, WIDE, Opcode, table_hash
 
 HERE = Path(__file__).parent
 TARGET = HERE / "_sweeps.py"
-DOCS = HERE.parent / "docs" / "operations.md"
+DOCS = HERE.parent / "docs"
 
 POINTERS = {"op": "u2_at", "out": "u4_at", "a": "u4_at", "b": "u4_at", "c": "u4_at",
             "k": "f8_at", "mark": "u1_at"}  # fmt: skip
 SLOT_NAME = {"x": "p", "y": "q", "u": "s"}
+NUMBERS = {"STATUS": FRAME.index("status"), "FIRST_WIDE": FIRST_WIDE, "UNKNOWN": 0}
+SOURCES = ("templates.py", "codegen.py", "map_codegen.py", "rules.py", "_jit.py", "nest.py",
+           "reach.py", "spans.py")  # fmt: skip
 PACKED = ("forward", "reverse", "tangent", "forward_over_reverse")
 
 
 def fingerprint() -> str:
     """Changes with the table, the templates, the mathematics, the generator and the version."""
     digest = hashlib.sha256(f"{__version__} {table_hash()}".encode())
-    sources = [HERE / name for name in ("templates.py", "codegen.py", "rules.py", "_jit.py")]
+    sources = [HERE / name for name in SOURCES]
     for path in [*sources, *sorted((HERE / "vmath").glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -93,6 +98,11 @@ def _name(node: ast.expr) -> str:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
 
 
+def called(tree: ast.AST) -> set[str]:
+    """The names of all functions called in a tree."""
+    return {_name(n) for n in ast.walk(tree) if isinstance(n, ast.Call)} - {""}
+
+
 def _is_name(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
@@ -115,7 +125,7 @@ class Branch:
 
     def statements(self, body: list[ast.stmt]) -> list[ast.stmt]:
         kept = [s for s in map(self.statement, body) if s is not None]
-        return _live(_hoisted(_shared(kept))) or [ast.Pass()]
+        return _live(hoisted(_shared(kept))) or [ast.Pass()]
 
     def statement(self, node: ast.stmt) -> ast.stmt | None:
         node = ast.parse(ast.unparse(node)).body[0]
@@ -192,7 +202,7 @@ class _Replace(ast.NodeTransformer):
         return self.generic_visit(node)  # type: ignore[return-value]
 
 
-def _hoisted(body: list[ast.stmt]) -> list[ast.stmt]:
+def hoisted(body: list[ast.stmt]) -> list[ast.stmt]:
     """Compute a function once when a branch calls it twice with the same arguments."""
     for index in range(9):
         calls = Counter(
@@ -274,14 +284,23 @@ class Expand(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id == "NOTHING":
             return rules.parse("splat(0.0)" if self.packs else "0.0")
-        return node
+        value = NUMBERS.get(node.id)
+        return node if value is None else ast.Constant(value)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
         if _name(node) == "alive":
             test = f"{ast.unparse(node.args[0])} != 0.0"
             return rules.parse(f"any_lane({test})" if self.packs else test)
+        if _name(node) == "kernel":
+            return self.kernel(FRAME.index(ast.unparse(node.args[0])))
         return node
+
+    def kernel(self, table: int) -> ast.expr:
+        """The status of the kernel for `code`, from a table of the frame; packs have none."""
+        if self.packs:
+            return ast.Name("NO_LANES")
+        return rules.parse(f"call_at(u8_at(f[{table}])[code - {FIRST_WIDE}], frame, i, i + ONE)")
 
     def visit_If(self, node: ast.If) -> ast.stmt:
         """`if code == KIND ... elif ...` -> one branch an opcode.
@@ -299,10 +318,13 @@ class Expand(ast.NodeTransformer):
             kind = ast.unparse(rest[0].test).removeprefix("code == ").lower()
             bodies[kind], rest = rest[0].body, rest[0].orelse
         rest = [self.visit(s) for s in rest]
+        wide = [self.visit(s) for s in bodies["wide"]]
+        test = rules.parse(f"{FIRST_WIDE} <= code < {FIRST_WIDE + len(WIDE)}")
+        rest = [ast.If(test, wide, rest)]
         for opcode in reversed(OPCODES):
             branch = Branch(opcode, self.packs, self.nonzero)
             body = [self.visit(s) for s in branch.statements(bodies[opcode.row.kind])]
-            test = ast.Compare(ast.Name("code"), [ast.Eq()], [ast.Constant(opcode.code)])
+            test = rules.parse(f"code == {opcode.code}")
             rest = [ast.If(test, body, rest)]
         return rest[0]
 
@@ -313,7 +335,9 @@ from functools import partial
 
 import numpy as np
 
-from ._jit import Sweep, f8_at, u1_at, u2_at, u4_at, u8, u8_at
+from ._jit import Sweep, call_at, f8_at, u1_at, u2_at, u4_at, u8, u8_at
+from .ops import NO_LANES
+from .reach import spread
 from .vmath import (
 {names}
 )
@@ -339,9 +363,8 @@ def generate() -> str:
                 sweep = ast.fix_missing_locations(Expand(packs).visit(node))
                 functions.append(ast.unparse(sweep))
     text = "\n\n\n".join(functions)
-    called = {_name(n) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)}
-    known = {"sweep", "range", "any_lane", "fma", "pack_at", "select", "splat"}
-    names = sorted(n for n in called - known if n and not n.endswith("_at"))
+    known = {"sweep", "spread", "range", "any_lane", "fma", "select", "splat"}
+    names = sorted(n for n in called(ast.parse(text)) - known if not n.endswith("_at"))
     header = HEADER.format(
         names="\n".join(f"    {name}," for name in names),
         fingerprint=fingerprint(),
@@ -407,9 +430,23 @@ def operations_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def numpy_markdown() -> str:
+    """The list of NumPy's functions that recording arrays know."""
+    from . import primitives  # noqa: F401  registers some of them
+    from .numpy.registry import markdown
+
+    return markdown()
+
+
 def main(arguments: list[str]) -> int:
-    docs = [(DOCS, operations_markdown())]
-    code = [(TARGET, generate()), (HERE / "functions.py", functions())]
+    from . import map_codegen  # which uses this module
+
+    docs = [(DOCS / "operations.md", operations_markdown()), (DOCS / "numpy.md", numpy_markdown())]
+    code = [
+        (TARGET, generate()),
+        (HERE / "_maps.py", map_codegen.generate()),
+        (HERE / "functions.py", functions()),
+    ]
     if "--check" in arguments:
         outputs = code + docs
         stale = [p.name for p, text in outputs if not p.exists() or p.read_text() != text]

@@ -46,6 +46,7 @@ __all__ = [
     "digamma",
     "divide",
     "elu",
+    "entr",
     "equal",
     "erf",
     "erfc",
@@ -78,6 +79,9 @@ __all__ = [
     "log10",
     "log1p",
     "log2",
+    "log_expit",
+    "log_ndtr",
+    "log_sigmoid",
     "logaddexp",
     "logical_and",
     "logical_not",
@@ -88,6 +92,7 @@ __all__ = [
     "mod",
     "multiply",
     "nan_to_num",
+    "ndtr",
     "negative",
     "not_equal",
     "polygamma",
@@ -100,6 +105,7 @@ __all__ = [
     "relu",
     "remainder",
     "rint",
+    "round32",
     "sigmoid",
     "sign",
     "silu",
@@ -114,6 +120,7 @@ __all__ = [
     "tanh",
     "trunc",
     "where",
+    "xlog1py",
     "xlogy",
 ]
 
@@ -149,6 +156,7 @@ degrees: Function = FUNCTIONS["rad2deg"]
 digamma: Function = FUNCTIONS["digamma"]
 divide: Function = FUNCTIONS["divide"]
 elu: Function = FUNCTIONS["elu"]
+entr: Function = FUNCTIONS["entr"]
 equal: Function = FUNCTIONS["equal"]
 erf: Function = FUNCTIONS["erf"]
 erfc: Function = FUNCTIONS["erfc"]
@@ -181,6 +189,9 @@ log: Function = FUNCTIONS["log"]
 log10: Function = FUNCTIONS["log10"]
 log1p: Function = FUNCTIONS["log1p"]
 log2: Function = FUNCTIONS["log2"]
+log_expit: Function = FUNCTIONS["log_sigmoid"]
+log_ndtr: Function = FUNCTIONS["log_ndtr"]
+log_sigmoid: Function = FUNCTIONS["log_sigmoid"]
 logaddexp: Function = FUNCTIONS["logaddexp"]
 logical_and: Function = FUNCTIONS["logical_and"]
 logical_not: Function = FUNCTIONS["logical_not"]
@@ -191,6 +202,7 @@ minimum: Function = FUNCTIONS["minimum"]
 mod: Function = FUNCTIONS["mod"]
 multiply: Function = FUNCTIONS["multiply"]
 nan_to_num: Function = FUNCTIONS["nan_to_num"]
+ndtr: Function = FUNCTIONS["ndtr"]
 negative: Function = FUNCTIONS["negative"]
 not_equal: Function = FUNCTIONS["not_equal"]
 polygamma: Function = FUNCTIONS["polygamma"]
@@ -203,6 +215,7 @@ reciprocal: Function = FUNCTIONS["reciprocal"]
 relu: Function = FUNCTIONS["relu"]
 remainder: Function = FUNCTIONS["mod"]
 rint: Function = FUNCTIONS["rint"]
+round32: Function = FUNCTIONS["round32"]
 sigmoid: Function = FUNCTIONS["sigmoid"]
 sign: Function = FUNCTIONS["sign"]
 silu: Function = FUNCTIONS["silu"]
@@ -217,4 +230,5 @@ tan: Function = FUNCTIONS["tan"]
 tanh: Function = FUNCTIONS["tanh"]
 trunc: Function = FUNCTIONS["trunc"]
 where: Function = FUNCTIONS["where"]
+xlog1py: Function = FUNCTIONS["xlog1py"]
 xlogy: Function = FUNCTIONS["xlogy"]

@@ -8,7 +8,11 @@ that are constants, codegen reads ``k`` instead of ``v`` and drops what concerns
 
 Names: p q s are slots of operands x y u, r the slot of the result z; w is the adjoint of z;
 xt yt ut zt wt are tangents.  Columns: v values, g adjoints, t tangents, h tangents of adjoints.
-Every sweep returns 0, or 1 + the instruction whose opcode it does not know.
+In the branch WIDE, for operations on arrays, ``kernel(table)`` stands for the status of the kernel
+whose address that table of the frame holds.
+
+Every sweep returns 0, or 1 + the instruction where it stopped, with the reason in the frame's word
+`status`: what a kernel answered, NO_LANES in packs, 0 for an opcode that it does not know.
 """
 
 
@@ -40,7 +44,13 @@ def forward(frame, lo, hi):
             y = v[q]
             u = v[s]
             v[r] = Z
+        elif code == WIDE:
+            status = kernel(forward)
+            if status != 0:
+                f[STATUS] = status
+                return i + ONE
         else:
+            f[STATUS] = UNKNOWN
             return i + ONE
     return 0
 
@@ -62,7 +72,7 @@ def reverse(frame, lo, hi):
         carry = NOTHING
         this = r
         r = out[i - ONE] if i > lo else NOWHERE
-        if not alive(w):
+        if not alive(w) and op[i] < FIRST_WIDE:  # of a span, w is only the first adjoint
             continue
         code = op[i]
         if code == INPUT:
@@ -97,7 +107,13 @@ def reverse(frame, lo, hi):
             g[p] += W_DX
             g[q] += W_DY
             g[s] += W_DU
+        elif code == WIDE:
+            status = kernel(reverse)
+            if status != 0:
+                f[STATUS] = status
+                return i + ONE
         else:
+            f[STATUS] = UNKNOWN
             return i + ONE
     return 0
 
@@ -137,7 +153,13 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = T_DX + T_DY + T_DU
+        elif code == WIDE:
+            status = kernel(tangent)
+            if status != 0:
+                f[STATUS] = status
+                return i + ONE
         else:
+            f[STATUS] = UNKNOWN
             return i + ONE
     return 0
 
@@ -151,7 +173,7 @@ def forward_over_reverse(frame, lo, hi):
         r = out[i]
         w = g[r]
         wt = h[r]
-        if not (alive(w) or alive(wt)):
+        if not (alive(w) or alive(wt)) and op[i] < FIRST_WIDE:
             continue
         code = op[i]
         if code == INPUT:
@@ -195,7 +217,13 @@ def forward_over_reverse(frame, lo, hi):
             h[q] += H_DY
             g[s] += W_DU
             h[s] += H_DU
+        elif code == WIDE:
+            status = kernel(second)
+            if status != 0:
+                f[STATUS] = status
+                return i + ONE
         else:
+            f[STATUS] = UNKNOWN
             return i + ONE
     return 0
 
@@ -209,7 +237,9 @@ def reach(frame, lo, hi):
     i = hi
     while i > lo:
         i -= ONE
-        if mark[out[i]] & 3 == 1:
+        if op[i] >= FIRST_WIDE:
+            spread(frame, i)
+        elif mark[out[i]] & 3 == 1:
             slots = SLOTS[op[i]]
             if slots & 1:
                 mark[a[i]] |= 1

@@ -83,6 +83,15 @@ def _sign(x: mpf) -> int:
     return (x > 0) - (x < 0)
 
 
+def _single(x: mpf) -> mpf:
+    """The nearest number with 24 bits; mathematics has no value beyond float32's range."""
+    with np.errstate(over="ignore"):
+        rounded = np.float32(float(x))  # points are floats: nothing is rounded twice
+    if not np.isfinite(rounded):
+        raise NoValue
+    return mpf(float(rounded))
+
+
 def _power_of_0(y: Any) -> mpf:
     if mp.re(y) < 0:
         raise NoValue
@@ -154,10 +163,18 @@ MATH: dict[str, Callable[..., Any]] = {
     "copysign": lambda x, y: -_magnitude(x) if mp.re(y) < 0 else _magnitude(x),
     "mz": lambda x, y: x * y,
     "fma": lambda x, y, u: x * y + u,
+    "round32": _real(lambda x: _single(x)),
 }
+
 
 # What composite rows mean, independently of how they are written.  A row that is not here is held
 # against its own text (and against its ufunc).
+def _nothing_left_of_0(x: mpf) -> mpf:
+    if x < 0:
+        raise NoValue
+    return mpf(0)
+
+
 MEANING: dict[str, Callable[..., Any]] = {
     "copy": lambda x: x,
     "stop": lambda x: x,
@@ -185,6 +202,11 @@ MEANING: dict[str, Callable[..., Any]] = {
     "gelu": lambda x: x * mp.ncdf(x),
     "silu": lambda x: x / (1 + mp.exp(-x)),
     "xlogy": lambda x, y: x * mp.log(y) if x != 0 else mpf(0),
+    "entr": lambda x: -x * mp.log(x) if mp.re(x) > 0 else _nothing_left_of_0(x),
+    "xlog1py": lambda x, y: x * mp.log1p(y) if x != 0 else mpf(0),
+    "log_sigmoid": lambda x: -mp.log1p(mp.exp(-x)) if mp.re(x) > 0 else x - mp.log1p(mp.exp(x)),
+    "ndtr": lambda x: mp.erfc(-x / mp.sqrt(2)) / 2,
+    "log_ndtr": lambda x: mp.log(mp.erfc(-x / mp.sqrt(2)) / 2),
     "less": lambda x, y: int(x < y),
     "less_equal": lambda x, y: int(x <= y),
     "greater": lambda x, y: int(x > y),
@@ -367,6 +389,7 @@ def _unit(row: Op, j: int) -> tuple[int, ...]:
 CLAIMED: dict[str, Callable[..., tuple[float, ...]]] = {
     "stop": lambda x: (0.0,),
     "attach": lambda x, y, u: (u, 1.0, 0.0),
+    "round32": lambda x: (1.0,),
 }
 
 # Points without a derivative that mpmath would invent, and why.
@@ -398,6 +421,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "digamma": scipy.special.psi,
     "mz": lambda x, y: np.where(x == 0, 0.0, x * y),
     "fma": lambda x, y, u: x * y + u,  # rounded twice: good enough for classes of results
+    "round32": lambda x: np.asarray(x, np.float32).astype(np.float64),
 }
 
 
@@ -675,6 +699,8 @@ def same(a: Any, b: Any) -> Any:
 # Where two units in the last place cannot be held: the bound, as a function of the point, and why.
 ULPS: dict[str, tuple[Callable[..., float], str]] = {
     "gelu": (lambda x: 4 + 2 * x * x, "erfc takes a rounded argument, and its slope grows"),
+    "ndtr": (lambda x: 4 + 2 * x * x, "erfc takes a rounded argument"),
+    "log_ndtr": (lambda x: 4 + 2 * x * x, "erfc takes a rounded argument"),
     "logaddexp": (
         lambda x, y: 2 + 2 * min(1e9, max(abs(x), abs(y)) / max(abs(np.logaddexp(x, y)), 1e-9)),
         "a negative maximum cancels against the logarithm of a sum",

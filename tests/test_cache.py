@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import ndtape
+import ndtape.__main__ as command
 
 PACKAGE = Path(ndtape.__file__).parent
 GRADIENT = "import ndtape as nt; x = nt.var(3.0); (x**2).backward(); print(x.grad)"
@@ -71,7 +72,7 @@ def copied(site):
 KEPT = """
     input copy stop attach add subtract multiply divide negative mz square cube reciprocal power log
     mod floor_divide floor less less_equal greater greater_equal equal not_equal logical_and
-    logical_or logical_not where abs sign
+    logical_or logical_not where abs sign tanh
 """.split()
 
 
@@ -112,12 +113,26 @@ def test_numba_cache_dir_is_honoured(small, warm):
     assert files(warm) == kept
 
 
+STATE = "from ndtape.__main__ import cache_state; print(cache_state())"
+
+
 def test_the_state_is_told(small, warm, tmp_path):
-    out, _ = finished(python(small, "-m", "ndtape", NUMBA_CACHE_DIR=warm))
+    out, _ = finished(python(small, "-c", STATE, NUMBA_CACHE_DIR=warm))
     assert f"compile cache: {warm}" in out and " sweeps are compiled for table " in out
     assert "warmup" not in out
-    out, _ = finished(python(small, "-m", "ndtape", NUMBA_CACHE_DIR=tmp_path))
+    out, _ = finished(python(small, "-c", STATE, NUMBA_CACHE_DIR=tmp_path))
     assert "0 of 9 sweeps are compiled" in out and "`python -m ndtape warmup` compiles" in out
+
+
+def test_start_up_is_measured(small, monkeypatch):
+    """The first array gradient of a fresh process, with an empty cache and with a full one."""
+    seconds = iter([12.25, 0.75])
+    folders = []
+    monkeypatch.setattr(
+        command, "_first_gradient", lambda folder: (folders.append(folder), next(seconds))[1]
+    )
+    assert "12.2 s with an empty compile cache, 0.75 s with a full one" in command.start_up()
+    assert len(set(folders)) == 1
 
 
 def test_a_read_only_install_uses_the_home(small, tmp_path):
@@ -214,3 +229,47 @@ def test_a_damaged_cache_is_compiled_again(small, tmp_path):
     out, err = finished(python(small, "-c", GRADIENT, NUMBA_CACHE_DIR=cache))
     assert out == "6.0\n"
     assert "the compile cache is damaged" in err
+
+
+# --- kernels of array operations ------------------------------------------------------------------
+
+ARRAYS = "import ndtape as nt; x = nt.var([1.0, 3.0]); (x**2).sum().backward(); print(x.grad)"
+
+
+@pytest.fixture(scope="module")
+def warm_arrays(small, tmp_path_factory):
+    """A folder that holds what the small copy compiles for a gradient of arrays."""
+    cache = tmp_path_factory.mktemp("arrays")
+    out, err = finished(python(small, "-c", ARRAYS, NUMBA_CACHE_DIR=cache))
+    assert out == "[2. 6.]\n" and err.count(NOTICE) == 1
+    return cache
+
+
+def kernels(folder, name):
+    """The cache files of the kernels whose names begin with `name`."""
+    return {p.name.split("-")[0] for p in files(folder) if f".{name}_" in p.name}
+
+
+def test_kernels_are_kept_and_only_those_that_were_met(small, warm_arrays):
+    assert len(kernels(warm_arrays, "square")) == 2  # forward and reverse
+    assert len(kernels(warm_arrays, "sum")) == 2
+    assert not kernels(warm_arrays, "multiply") and not kernels(warm_arrays, "dot")
+    before = files(warm_arrays)
+    out, err = finished(python(small, "-c", ARRAYS, NUMBA_CACHE_DIR=warm_arrays))
+    assert (out, err) == ("[2. 6.]\n", "") and files(warm_arrays) == before
+
+
+def test_kernels_of_a_changed_row_without_new_code_are_refused(warm_arrays, changed):
+    process = python(changed, "-c", ARRAYS, NUMBA_CACHE_DIR=warm_arrays)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == ""
+    assert "run `make sweeps`" in err.splitlines()[-1]
+
+
+def test_a_changed_row_has_kernels_of_another_name(warm_arrays, changed):
+    before = kernels(warm_arrays, "square")
+    finished(python(changed, "-m", "ndtape.codegen"))
+    out, err = finished(python(changed, "-c", ARRAYS, NUMBA_CACHE_DIR=warm_arrays))
+    assert out == "[2.5 7.5]\n" and NOTICE in err
+    assert len(kernels(warm_arrays, "square") - before) == 2
+    assert len(kernels(warm_arrays, "sum")) == 2  # does not depend on rows

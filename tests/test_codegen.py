@@ -9,21 +9,23 @@ import shutil
 import numba
 import pytest
 
-from ndtape import _jit, codegen, ops, run
-from ndtape.ops import OPCODES, ROWS, Opcode
+from ndtape import _jit, codegen, map_codegen, ops, run
+from ndtape.ops import BINARY, FIRST_WIDE, FRAME, INPUT, OPCODES, ROWS, WIDE, Op, Opcode
 
 # --- outputs -------------------------------------------------------------------------------------
 
 
 def test_outputs_are_current(capsys):
-    """_sweeps.py, functions.py and docs/operations.md are what the table says now."""
+    """_sweeps.py, _maps.py, functions.py and docs/operations.md are what the table says now."""
     assert codegen.main(["--check"]) == 0, capsys.readouterr().out
 
 
 def test_stale_outputs_are_named(capsys, monkeypatch):
-    monkeypatch.setattr(codegen, "fingerprint", lambda: "0" * 12)
+    for module in (codegen, map_codegen):
+        monkeypatch.setattr(module, "fingerprint", lambda: "0" * 12)
     assert codegen.main(["--check"]) == 1
-    assert "_sweeps.py" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "_sweeps.py" in said and "_maps.py" in said
 
 
 def test_changed_row_changes_the_fingerprint(monkeypatch):
@@ -42,7 +44,7 @@ def test_changed_mathematics_changes_the_fingerprint(monkeypatch, tmp_path):
     seen = {codegen.fingerprint()}
     mathematics = list(copied.glob("vmath/*.py"))
     assert len(mathematics) > 5
-    for path in {*mathematics, *(copied / f"{x}.py" for x in ("templates", "rules", "codegen"))}:
+    for path in {*mathematics, *(copied / name for name in codegen.SOURCES)}:
         path.write_bytes(path.read_bytes() + b"\n")
         assert codegen.fingerprint() not in seen, path.name
         seen.add(codegen.fingerprint())
@@ -66,6 +68,33 @@ def test_every_opcode_has_a_branch_in_every_sweep():
             text = ast.unparse(sweeps[name + packs])
             codes = {int(c) for c in re.findall(r"code == (\d+)", text)}
             assert codes == {o.code for o in OPCODES}
+
+
+def test_operations_on_arrays_go_to_their_kernels():
+    """The last branch of each ladder, through the table of its sweep; packs refuse."""
+    text = codegen.TARGET.read_text()
+    tree = ast.parse(text)
+    sweeps = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    tables = dict(zip(codegen.PACKED, ("forward", "reverse", "tangent", "second"), strict=True))
+    for name, table in tables.items():
+        for packs in ("", "_packs"):
+            source = ast.unparse(sweeps[name + packs])
+            _, _, branch = source.partition(
+                f"elif {FIRST_WIDE} <= code < {FIRST_WIDE + len(WIDE)}:"
+            )
+            kernel = (
+                f"call_at(u8_at(f[{FRAME.index(table)}])[code - {FIRST_WIDE}], frame, i, i + ONE)"
+            )
+            status = branch.split()[2:]
+            assert " ".join(status).startswith("NO_LANES if" if packs else f"{kernel} if")
+            assert source.count("call_at(") == (0 if packs else 1)
+
+
+def test_a_span_is_alive_whatever_its_first_adjoint():
+    """The sweeps that skip what has no adjoint look at one slot: wide instructions are no part."""
+    text = codegen.TARGET.read_text()
+    for test in ("not w != 0.0", "not any_lane(w != 0.0)"):
+        assert f"if {test} and op[i] < {FIRST_WIDE}:" in text
 
 
 # --- one branch ----------------------------------------------------------------------------------
@@ -173,6 +202,80 @@ def test_numbers_are_floats():
         text = branch("v[r] = Z", code)
         numbers = [n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant)]
         assert all(isinstance(x, float) for x in numbers), text
+
+
+# --- kernels on spans ----------------------------------------------------------------------------
+
+
+def kernels(name):
+    """The four kernels of a row, by the sweep they belong to."""
+    return kernels_of(ROWS[name])
+
+
+def kernels_of(row):
+    tree = ast.parse(map_codegen.kernels(row))
+    name = row.name
+    return {node.name.removeprefix(f"{name}_"): node for node in tree.body}
+
+
+def test_text_of_kernels():
+    made = kernels("multiply")
+    assert ast.unparse(made["forward"]) == lines(
+        "@forward('')", "def multiply_forward(x, y):", "    return x * y"
+    )
+    assert ast.unparse(made["reverse"]) == lines(
+        "@reverse('xy')", "def multiply_reverse(x, y, w):", "",
+        "    def dx():", "        return mz(w, y)", "",
+        "    def dy():", "        return mz(w, x)",
+        "    return (dx, dy)",
+    )  # fmt: skip
+    assert ast.unparse(made["second"].body[0]) == lines(
+        "def dx():", "    return (mz(w, y), mz(wt, y) + mz(w, yt))"
+    )
+
+
+def test_kernels_read_only_what_they_use():
+    made = kernels("exp")
+    parameters = {name: ast.unparse(node.args) for name, node in made.items()}
+    assert parameters == {
+        "forward": "x", "reverse": "z, w", "tangent": "z, xt", "second": "z, zt, w, wt"
+    }  # fmt: skip
+
+
+def test_functions_that_operands_share_are_computed_once():
+    """What both need before either; what one needs, when it is asked for."""
+    reverse = ast.unparse(kernels("arctan2")["reverse"])
+    assert reverse.count("hypot(") == 1 and reverse.index("hypot(") < reverse.index("def dx")
+    second = kernels("sin")["second"]
+    (dx, _) = second.body
+    assert [ast.unparse(s) for s in dx.body[:1]] == ["f0 = cos(x)"]
+
+
+def test_kernels_of_a_row_do_not_share_names():
+    """What was computed once for `reverse` has other names in `second`."""
+    for row in [r for r in ROWS.values() if r.kind != INPUT]:
+        for kernel in ast.parse(map_codegen.kernels(row)).body:
+            if isinstance(kernel, ast.FunctionDef):
+                names = [n for n in ast.walk(kernel) if isinstance(n, ast.Name)]
+                stored = [n.id for n in names if isinstance(n.ctx, ast.Store)]
+                used = {n.id for n in names if re.fullmatch(r"f\d", n.id)}
+                assert sorted(stored) == sorted(used), row.name
+    betaln = Op("betaln", BINARY, "gammaln(x) + gammaln(y) - gammaln(x + y)",
+                "digamma(x) - digamma(x + y)", "digamma(y) - digamma(x + y)")  # fmt: skip
+    text = ast.unparse(kernels_of(betaln)["second"])
+    name = re.search(r"(f\d) = digamma\(x \+ y\)", text)[1]
+    assert re.search(rf"mz\(w, f\d - {name}\)", text)
+
+
+def test_operands_without_derivative_get_no_function():
+    made = kernels("where")
+    assert ast.unparse(made["reverse"].decorator_list[0]) == "reverse('yu')"
+    assert map_codegen.kernels(ROWS["floor"]).count("def ") == 1
+    assert "floor_reverse = nothing" in map_codegen.kernels(ROWS["floor"])
+
+
+def test_order_of_polygamma_is_constant():
+    assert ast.unparse(kernels("polygamma")["reverse"].decorator_list[0]) == "reverse('y')"
 
 
 # --- machine code --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ terms cancel near zeros of gammaln, digamma and even polygamma left of 0, and lo
 """
 
 from .exp import cosh, exp, exp2, expm1, sigmoid, sinh, tanh
-from .lanes import ceil, copysign, fabs, floor, fma, rint, select, sqrt, trunc
+from .lanes import ceil, copysign, fabs, floor, fma, rint, round32, select, sqrt, trunc
 from .log import (
     arccosh,
     arcsinh,
@@ -82,6 +82,7 @@ __all__ = [
     "polygamma",
     "power",
     "rint",
+    "round32",
     "select",
     "sigmoid",
     "sign",

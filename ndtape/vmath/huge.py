@@ -62,14 +62,13 @@ def reduce_huge(x: Any) -> tuple[Any, Any, Any]:
     c = [table(_two_over_pi(), first + float(k)) for k in range(_PARTS)]
     products = [two_product(y, part) for part in c[:3]]
     (a, a_low), (b, b_low), (d, d_low) = products
-    total, lost = two_sum(_modulo_4(a), _modulo_4(a_low))
-    total, lost_too = two_sum(total, _modulo_4(b))
-    quarter = rint(total)
-    high, low = total - quarter, lost + lost_too
-    for term in (b_low, d):
-        high, rest = two_sum(high, term)
-        low = low + rest
-    high, low = two_sum(high, low + (d_low + y * c[3]))
+    first, second, third = _modulo_4(a), _modulo_4(a_low), _modulo_4(b)
+    quarter = rint(first + second + third)
+    terms = [-quarter, first, second, third, b_low, d, d_low + y * c[3]]
+    for _ in range(3):  # each pass moves the sum towards the end and leaves what it lost behind
+        for i in range(len(terms) - 1):
+            terms[i + 1], terms[i] = two_sum(terms[i + 1], terms[i])
+    high, low = two_sum(terms[-1], terms[-2] + terms[-3])
     r, r_low = two_product(high, PI_HALF[0])
     r_low = r_low + (high * PI_HALF[1] + low * PI_HALF[0])
     r, r_low = two_sum(r, r_low)

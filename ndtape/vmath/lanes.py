@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast, models, overload, register_model
@@ -52,6 +53,7 @@ __all__ = [
     "pack",
     "pack_at",
     "rint",
+    "round32",
     "select",
     "splat",
     "sqrt",
@@ -241,6 +243,13 @@ def any_lane(mask):  # type: ignore[no-untyped-def]
 def sqrt(x):  # type: ignore[no-untyped-def]
     """Square root, rightly rounded."""
     return intrinsic("sqrt", x)
+
+
+@kernel("f:f", code="emit")
+def round32(x):  # type: ignore[no-untyped-def]
+    """x rounded to the nearest float32, overflow to infinity."""
+    single = ir.VectorType(ir.FloatType(), LANES) if x.packed else ir.FloatType()
+    return Value(x.b, x.b.fpext(x.b.fptrunc(x.ir, single), x.ir.type))
 
 
 @kernel("f:f", code="emit")
