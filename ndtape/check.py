@@ -25,7 +25,8 @@ def check_grads(
 
     Order 1 compares the gradient, along a random direction, with central differences of values;
     order 2 adds the Hessian-vector product against central differences of gradients, and its
-    symmetry <u, Hv> = <v, Hu>, which needs no differences.  `args` is a tuple of trees of scalars.
+    symmetry <u, Hv> = <v, Hu>, which needs no differences.  `args` is a tuple of trees of
+    scalars and arrays.
 
     >>> import ndtape as nt
     >>> nt.check_grads(lambda x, y: nt.sin(x) * nt.exp(y), (0.3, -0.2), order=2)
@@ -34,18 +35,21 @@ def check_grads(
         raise ArgumentError(f"check_grads checks order 1 or 2, not {order}")
     if not isinstance(args, (tuple, list)):
         raise ArgumentError("args must be a tuple with one entry for each argument of f")
-    numbers, structure = flatten(tuple(args))
-    at = np.array([float(x) for x in numbers])
+    leaves, structure = flatten(tuple(args))
+    arrays = [np.asarray(x, np.float64) for x in leaves]
+    ends = np.cumsum([x.size for x in arrays])[:-1]
+    at = np.concatenate([np.zeros(0), *[x.ravel() for x in arrays]])
     rng = np.random.default_rng(seed)
     u, v = rng.standard_normal((2, len(at)))
     step = 1e-6 * max(1.0, float(np.abs(at).max(initial=0.0)))
     argnums = tuple(range(len(args)))
 
     def tree(values: np.ndarray) -> Any:
-        return unflatten(structure, values.tolist())
+        parts = zip(np.split(values, ends), arrays, strict=True)
+        return unflatten(structure, [p.reshape(x.shape) if x.ndim else p.item() for p, x in parts])
 
     def flat(gradient: Any) -> np.ndarray:
-        return np.array(flatten(gradient)[0])
+        return np.concatenate([np.zeros(0), *[np.ravel(x) for x in flatten(gradient)[0]]])
 
     def evaluated(values: np.ndarray) -> tuple[float, np.ndarray]:
         with no_grad():  # what f captures is constant here

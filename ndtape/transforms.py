@@ -1,4 +1,4 @@
-"""`grad` and its relatives, for functions of scalars in trees of lists, tuples and dicts.
+"""`grad` and its relatives, for functions of scalars and arrays in trees of containers.
 
 A transform records the function afresh.  At the outermost level a sweep gives numbers.  Where other
 recording values flow in (an enclosing transform, or leaves that the function captures), the
@@ -11,11 +11,16 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from .errors import ArgumentError
+import numpy as np
+
+from .errors import ArgumentError, ShapeError
 from .ops import ROWS
 from .record import core
-from .record.backward import reached_inputs, recorded_gradient
+from .record.adjoint import recorded_gradient
+from .record.arrays import Array, as_array, moves, normal, of_span, private, storages
+from .record.backward import reached_inputs
 from .record.core import Recorder, recording_on
+from .record.elementwise import elementwise
 from .record.lifetime import common_tape
 from .record.operators import apply
 from .record.values import Result, Var, as_number, result
@@ -30,7 +35,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     Both are plain numbers, unless recording values go in (arguments or leaves that `f` captures):
     then both are recording values, so that derivatives nest.  Under `no_grad` always numbers.
 
-    `f` takes scalars, or nested lists, tuples and dicts of scalars, and returns a scalar.
+    `f` takes scalars and arrays, or nested lists, tuples and dicts of them, and returns a scalar.
     `argnums` says which positional arguments are differentiated: the gradient has the structure of
     that argument, or is a tuple of such for several.  Raises `ArgumentError` where the result is no
     scalar or `argnums` does not fit, `UnsupportedError` where an argument holds no real numbers.
@@ -56,6 +61,9 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     12.0
     >>> nt.grad(nt.grad(lambda x: x**3))(2.0)
     12.0
+    >>> import numpy as np
+    >>> nt.grad(lambda x: np.sum(x**3))(np.array([1.0, 2.0]))
+    array([ 3., 12.])
     """
     both = value_and_grad(f, argnums)
 
@@ -81,10 +89,8 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         if not isinstance(given, (tuple, list)):
             raise ArgumentError(f"{name} must be a tuple with one entry for each argument of f")
     call = _Call(f, tuple(primals), {}, tuple(range(len(primals))))
-    seeds, structure = flatten(tuple(tangents))
-    if structure != call.structure:
-        raise ArgumentError("tangents must have the structure of primals")
-    return call.second_order([as_number(t) for t in seeds])
+    call.check_scalar()
+    return call.second_order(call.seeds_for(tangents, "tangents", "primals"))
 
 
 class _Call:
@@ -101,14 +107,23 @@ class _Call:
         self.tape, self.outermost = _tape_for(numbers)
         with recording_on(self.tape):
             self.variables = [_variable(self.tape, x) for x in numbers]
-            trees = unflatten(self.structure, list(self.variables))
+            # f may write into its arrays: it gets them over storages of their own.
+            given = [private(x) if isinstance(x, Array) else x for x in self.variables]
+            trees = unflatten(self.structure, given)
             full = list(args)
             for i, tree in zip(positions, trees, strict=True):
                 full[i] = tree
             self.y = f(*full, **kwargs)
-        self._check_result()
 
-    def _check_result(self) -> None:
+    def check_scalar(self) -> None:
+        """The result as a scalar; raises `ArgumentError` for anything else."""
+        if isinstance(self.y, Array) and not self.y.shape:
+            self.y = self.y[()]
+        if isinstance(self.y, Array):
+            raise ArgumentError(
+                f"the function must return a scalar, not an array of shape {self.y.shape}; "
+                "nt.jacobian differentiates arrays"
+            )
         if not isinstance(self.y, Var):
             try:
                 self.y = as_number(self.y)
@@ -117,13 +132,24 @@ class _Call:
                     f"the function must return a scalar, not {type(self.y).__name__}"
                 ) from None
 
-    def is_independent(self, y: Result) -> bool:
+    def seeds_for(self, tree: Any, what: str, of: str) -> list[np.ndarray]:
+        """One plain array for each variable, from a tree with the structure of the arguments."""
+        seeds, structure = flatten(tuple(tree))
+        if structure != self.structure:
+            raise ArgumentError(f"{what} must have the structure of {of}")
+        numbers = [np.asarray(as_number(t) if np.ndim(t) == 0 else normal(t), float) for t in seeds]
+        for seed, x in zip(numbers, self.variables, strict=True):
+            shape = x.shape if isinstance(x, Array) else ()
+            if seed.shape != shape:
+                raise ShapeError(f"one of the {what} has shape {seed.shape}, its argument {shape}")
+        return numbers
+
+    def is_independent(self, tape: Recorder, roots: Sequence[int]) -> bool:
         """No leaf of the user went into the result: plain numbers may come out."""
-        inputs = y.tape.inputs
-        if not self.outermost or all(leaf is None for _, leaf in inputs):
+        if not self.outermost or all(leaf is None for _, leaf in tape.inputs):
             return self.outermost
-        mark = y.tape.work.reach([y.slot])
-        return all(leaf is None for _, leaf in reached_inputs(y.tape, mark))
+        mark = tape.work.reach(roots)
+        return all(leaf is None for _, leaf in reached_inputs(tape, mark))
 
     def _here(self, y: Any) -> bool:
         """Whether y is a result on the tape of this call, and so may depend on the arguments."""
@@ -133,43 +159,74 @@ class _Call:
         return y.tape is core.destination(self.tape)
 
     def value_and_gradient(self) -> tuple[Any, Any]:
+        self.check_scalar()
         y = self.y
         if not self._here(y):
             constant = isinstance(y, Var) and (self.paused or not y.needs_grad)
-            return (y.value if constant else y), self._shaped([0.0] * len(self.variables))
-        if not (self.paused or self.is_independent(y)):
-            return y, self._shaped(self._recorded(y))
-        for x in self.variables:
-            core.resolve(x)
+            return (y.value if constant else y), self._shaped(self.zeros())
+        if not (self.paused or self.is_independent(y.tape, [y.slot])):
+            return y, self._shaped(self.recorded(y))
         work = y.tape.work
         g = work.gradient(y.slot)
-        return work.value(y.slot), self._shaped([float(g[x.slot]) for x in self.variables])
+        return work.value(y.slot), self._shaped(self.read(g))
 
-    def _recorded(self, y: Result) -> list[Any]:
+    def recorded(self, y: Result) -> list[Any]:
         with recording_on(y.tape):
             return recorded_gradient(y, self.variables)
+
+    def zeros(self) -> list[Any]:
+        return [np.zeros(x.shape) if isinstance(x, Array) else 0.0 for x in self.variables]
+
+    def read(self, buffer: np.ndarray) -> list[Any]:
+        """What a buffer of a sweep holds for the variables."""
+        return [part_of(buffer, x) for x in self.variables]
 
     def _shaped(self, flat: list[Any]) -> Any:
         trees = unflatten(self.structure, flat)
         return trees[0] if self.single else tuple(trees)
 
-    def second_order(self, seeds: list[float]) -> tuple[Any, Any, Any]:
+    def second_order(self, seeds: list[np.ndarray]) -> tuple[Any, Any, Any]:
         y = self.y
         if not self._here(y):
-            zeros = self._shaped([0.0] * len(self.variables))
+            zeros = self._shaped(self.zeros())
             return (y.value if isinstance(y, Var) else y), zeros, zeros
-        if not (self.paused or self.is_independent(y)):
+        if not (self.paused or self.is_independent(y.tape, [y.slot])):
             raise ArgumentError(
                 "nt.hvp of a function that captures or receives recording values: call it under "
                 "nt.no_grad() to take them as constants, or use nt.grad(nt.grad(f))"
             )
-        for x in self.variables:
-            core.resolve(x)
-        slots = [x.slot for x in self.variables]
         work = y.tape.work
-        g, h = work.second(y.slot, dict(zip(slots, seeds, strict=True)))
-        gradient, product = ([float(a[s]) for s in slots] for a in (g, h))
-        return work.value(y.slot), self._shaped(gradient), self._shaped(product)
+        g, h = work.second(y.slot, self.slot_seeds(seeds))
+        return work.value(y.slot), self._shaped(self.read(g)), self._shaped(self.read(h))
+
+    def slot_seeds(self, seeds: list[np.ndarray]) -> dict[int, float]:
+        """Tangents of the variables by slot."""
+        found: dict[int, float] = {}
+        for x, seed in zip(self.variables, seeds, strict=True):
+            start = first_slot(x)
+            found.update(zip(range(start, start + seed.size), seed.ravel().tolist(), strict=True))
+        return found
+
+
+def first_slot(x: Any) -> int:
+    """Where a variable begins on its tape; -1 for one without elements."""
+    if not isinstance(x, Array):
+        core.resolve(x)
+        return x.slot  # type: ignore[no-any-return]
+    if x.storage.tape is None:
+        return -1
+    core.resolve(x.storage)
+    return x.storage.slot
+
+
+def part_of(buffer: np.ndarray, x: Any) -> Any:
+    """The entries of a buffer that belong to a variable, as a float or an array."""
+    start = first_slot(x)
+    if not isinstance(x, Array):
+        return float(buffer[start])
+    if start < 0:
+        return np.zeros(x.shape, x.dtype)
+    return buffer[start : start + x.size].reshape(x.shape).astype(x.dtype)
 
 
 def _positions(argnums: Argnums, count: int) -> tuple[int, ...]:
@@ -182,20 +239,30 @@ def _positions(argnums: Argnums, count: int) -> tuple[int, ...]:
     return wrapped
 
 
-def _tape_for(numbers: list[Any]) -> tuple[Recorder, bool]:
+def _tape_for(values: list[Any]) -> tuple[Recorder, bool]:
     """The tape to record on, and whether this is the outermost transform."""
-    results = [x for x in numbers if isinstance(x, Var) and x.needs_grad]
-    if core.transform_depth.get() or results:
-        return common_tape([x for x in results if isinstance(x, Result)]), False
+    if core.transform_depth.get() or any(map(moves, values)):
+        return common_tape(storages([x for x in values if moves(x)])), False
     return Recorder(), True
 
 
-def _variable(tape: Recorder, x: Any) -> Var:
+def _variable(tape: Recorder, x: Any) -> Any:
     """A fresh name for an argument: derivatives are taken with respect to it alone."""
+    if isinstance(x, Array) and x.needs_grad and x.size:
+        return elementwise("copy", x) if x.shape else as_array(elementwise("copy", x))
     if isinstance(x, Var) and x.needs_grad:
         copied = apply(ROWS["copy"], x)
         assert isinstance(copied, Var)
         return copied
-    number = x.value if isinstance(x, Var) else as_number(x)
+    if isinstance(x, (np.ndarray, Array)) and np.ndim(x.value if isinstance(x, Array) else x):
+        array = normal(x.value if isinstance(x, Array) else x)
+        dtype = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
+        if not array.size:
+            return as_array(array.astype(dtype))
+        with core.growth:
+            slot = tape.add_input(array.astype(np.float64).ravel())
+            fresh = of_span(tape, slot, array.shape, dtype)
+        return fresh
+    number = x.value if isinstance(x, (Var, Array)) else as_number(x)
     with core.growth:
-        return result(tape, tape.add_input(number))
+        return result(tape, tape.add_input(float(number)))

@@ -82,6 +82,67 @@ def test_ctrl_c_within_a_second(name, form, mode, lanes, count):
     assert (slope, finite, sane) == (4.0, True, True)
 
 
+ARRAYS = """
+import json, signal, sys, time
+import numpy as np
+import ndtape as nt
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+name = {name!r}
+x = nt.var(np.linspace(0.5, 3.0, 5_000))
+w = nt.var(np.linspace(-1.0, 1.0, 90_000).reshape(300, 300))
+square = nt.primitive(lambda a: a * a, lambda w, z, a: (2.0 * w * a,))
+with nt.Tape() as tape:  # swept again and again
+    y, m = x, w
+    for _ in range(1000):
+        if name == "gammaln":
+            y = nt.gammaln(y + 1.0) + 0.5
+        elif name == "dot":
+            m = (m @ w) * 0.003
+        elif name == "sum":
+            y = y + (y.reshape(5, 1000).sum(axis=0)[:100].sum() * 1e-9)
+        else:
+            y = square(y) * 0.1
+    f = m.sum() if name == "dot" else y.sum()
+with nt.Tape() as small:
+    z = (np.sin(x[:10]) * x[:10]).sum()
+small.gradient(z, x)
+f.value if name != "dot" else None
+print("begun", flush=True)
+try:
+    while True:
+        tape.gradient(f, w if name == "dot" else x)
+        tape.work.swept = 0
+except KeyboardInterrupt:
+    seen = time.monotonic()
+slope = small.gradient(z, x)[:10]
+right = np.allclose(slope, np.sin(x.value[:10]) + x.value[:10] * np.cos(x.value[:10]))
+nt.verify(tape)
+print(json.dumps([seen, bool(right), tape.work.swept <= len(tape), len(tape)]))
+"""
+
+
+@pytest.mark.parametrize("name", ["gammaln", "dot", "sum", "call"])
+def test_ctrl_c_in_a_sweep_over_arrays(name):
+    """Pieces are measured in time: an instruction may work on many numbers."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ARRAYS.format(name=name)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout.readline() == "begun\n", process.stderr.read()
+            time.sleep(0.5)
+            sent = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    seen, right, sane, length = json.loads(out)
+    assert seen - sent < 1.0
+    assert right and sane and length > 600
+
+
 RECORDED = """
 import json, signal, threading, time
 import ndtape as nt

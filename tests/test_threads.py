@@ -15,7 +15,12 @@ import pytest
 import ndtape as nt
 from ndtape import run, tape
 from ndtape.ops import CODES
-from ndtape.record import core
+from ndtape.record import core, lifetime
+
+
+@pytest.fixture(autouse=True)
+def no_tape_of_another_test():
+    core._current.set(None)
 
 
 @pytest.fixture
@@ -296,3 +301,140 @@ def test_a_long_sweep_in_one_thread_while_another_computes():
     assert grads[0] == pytest.approx(slope(0.3, 50), rel=1e-10)
     assert sweep.result()[1 << 21] == 1.0
     assert work.value(1) == math.sin(0.5)
+
+
+# --- arrays --------------------------------------------------------------------------------------
+
+
+def array_program(x, y):
+    """A loss of two vectors of three elements, by every kind of storage."""
+    a = np.sin(x) * y + 0.5
+    b = np.zeros_like(a)
+    b[0], b[1:] = a[2] * 2.0, (x * y)[1:]
+    c = np.outer(a, b)[:, ::-1] @ y
+    return (np.cumsum(c) * b).sum() + a.max() * x[0]
+
+
+def array_gradient(x, y):
+    return nt.grad(array_program, argnums=(0, 1))(x, y)
+
+
+def points(k):
+    return np.array([0.1 * k, 0.2, 0.3]), np.array([1.0, 0.5 * k, -0.4])
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_threads_record_arrays_without_mixing(count, eager_switching):
+    def work(k):
+        x, y = (nt.var(p) for p in points(k))
+        grads = []
+        for _ in range(15):
+            loss = array_program(x, y)
+            nt.verify(loss.tape)
+            loss.backward()
+            grads.append((x.grad, y.grad))
+            x.grad = y.grad = None
+        return grads
+
+    for k, got in enumerate(in_threads(work, count)):
+        want = array_gradient(*points(k))
+        for grads in got:
+            for one, other in zip(grads, want, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+def test_threads_share_array_leaves(eager_switching):
+    w = nt.var(np.linspace(0.1, 0.9, 50).reshape(5, 10))
+
+    def work(k):
+        data = np.arange(10.0) + k
+        found = []
+        for _ in range(20):
+            with nt.Tape() as recorded:
+                loss = (np.tanh(w @ data) * (k + 1.0)).sum()
+            found.append((loss.value, recorded.gradient(loss, w)))
+        return found
+
+    for k, got in enumerate(in_threads(work, 4)):
+        z = np.tanh(w.value @ (np.arange(10.0) + k))
+        slope = np.outer((1.0 - z * z) * (k + 1.0), np.arange(10.0) + k)
+        for value, gradient in got:
+            assert value == pytest.approx((z * (k + 1.0)).sum(), rel=1e-12)
+            np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-13)
+
+
+def test_threads_share_array_results(eager_switching):
+    """All on one tape, which grows under their hands: spans, constants, maps and elements."""
+    w = nt.var(np.array([0.5, 1.0, 1.5]))
+    base = w * 1.0
+
+    def work(k):
+        seen = []
+        for i in range(12):
+            y = base
+            for j in range(25):
+                y = y + w * float(k)
+                y = y * 1.0 if j % 5 else y + np.array([k, i, j], float)
+            z = np.zeros_like(y)
+            z[0], z[1:] = y[2], 7.0 + k
+            seen.append((y.value, z.value, float((z + y)[0].value)))
+        return seen, y
+
+    found = in_threads(work, 6)
+    nt.verify(base.storage.tape)
+    for k, (seen, y) in enumerate(found):
+        for i, (values, written, first) in enumerate(seen):
+            want = w.value * (1.0 + 25.0 * k)
+            for j in range(0, 25, 5):
+                want = want + np.array([k, i, j], float)
+            np.testing.assert_allclose(values, want, rtol=1e-12)
+            np.testing.assert_allclose(written, [want[2], 7.0 + k, 7.0 + k], rtol=1e-12)
+            assert first == pytest.approx(want[2] + want[0], rel=1e-12)
+        y.sum().backward(retain_graph=True)
+        np.testing.assert_allclose(w.grad, 1.0 + 25.0 * k)
+        w.grad = None
+
+
+def test_array_results_of_other_threads_can_be_used():
+    def work(k):
+        x = nt.var(np.array([1.0, 2.0]) * k)
+        y = x * x
+        y[0] = 3.0
+        return x, y
+
+    pairs = in_threads(work, 5)
+    total = 0.0
+    for _, y in pairs:
+        total = y + total
+    total.sum().backward()
+    assert [x.grad.tolist() for x, _ in pairs] == [[0.0, 4.0 * k] for k in range(5)]
+
+
+def test_a_compaction_beside_other_threads(eager_switching, monkeypatch):
+    """Threads share a tape that is compacted over and over; what they hold keeps its numbers."""
+    monkeypatch.setattr(core, "COMPACT_AT", 400)
+    monkeypatch.setattr(lifetime, "COMPACT_AT", 400)
+    w = nt.var(np.array([0.5, 1.0, 1.5]))
+    base = np.exp(w)
+    expected = np.exp(w.value)
+
+    def work(k):
+        kept = base * (k + 1.0)
+        part = kept[1:]
+        for i in range(300):
+            scratch = base * float(i) + kept
+            if i % 20 == 0:
+                np.testing.assert_allclose(kept.value, expected * (k + 1.0), rtol=1e-14)
+                np.testing.assert_allclose(
+                    scratch.value, expected * (i + k + 1.0), rtol=1e-13, err_msg=f"{k} {i}"
+                )
+        return kept, part
+
+    found = in_threads(work, 4)
+    nt.verify(base.storage.tape)
+    assert len(base.storage.tape) < 2000
+    for k, (kept, part) in enumerate(found):
+        np.testing.assert_allclose(part.value, expected[1:] * (k + 1.0), rtol=1e-14)
+        kept.sum().backward(retain_graph=True)
+        np.testing.assert_allclose(w.grad, expected * (k + 1.0), rtol=1e-14)
+        w.grad = None

@@ -1,44 +1,42 @@
-"""Derivatives of recorded values: by a sweep, as numbers; or recorded, as further instructions.
-
-Recording the reverse walk on the same tape is what lets derivatives nest to any order: the walk
-uses the partial derivatives of the op table, evaluated on recording values, so what it leaves is an
-ordinary program.  Nothing can be confused between levels, because there is only one tape.
-"""
+"""Derivatives of recorded values as numbers, by a sweep; and operations with rules of their own."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from .. import rules
 from ..errors import (
     ArgumentError,
     GradientLostError,
     NonFiniteError,
+    ShapeError,
     SpentTapeError,
     UnsupportedError,
 )
-from ..ops import INPUT_CODE, ROWS
+from ..ops import ROWS
 from ..run import REACHED, SPENT
 from . import core
+from .arrays import Array, moves, normal, storages
 from .core import Recorder
 from .lifetime import common_tape
 from .operators import apply
-from .values import FUNCTIONS, Leaf, Result, Var, as_number, result
+from .storage import ArrayLeaf
+from .values import FUNCTIONS, Leaf, Result, Var, as_number
+from .wide import in_order
 
 # --- numbers -----------------------------------------------------------------------------------
 
 
-def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: Any) -> None:
+def backward(y: Any, seed: Any = None, retain_graph: bool = False, **options: Any) -> None:
     """Add the derivatives of this value, times `seed`, to the `.grad` of all leaves behind it.
 
-    Without `retain_graph` the instructions walked are given up: another `backward` through them
-    raises `SpentTapeError`, as in PyTorch.  Values stay readable.  Raises `ArgumentError` for a
-    value that depends on no leaf.
+    `seed` is 1 for a scalar; an array needs one of its own shape: the cotangent.  Without
+    `retain_graph` the instructions walked are given up: another `backward` through them raises
+    `SpentTapeError`, as in PyTorch.  Values stay readable.  Raises `ArgumentError` for a value that
+    depends on no leaf, `ShapeError` for a seed of another shape.
     """
     if options.pop("create_graph", False):
         raise UnsupportedError(
@@ -49,32 +47,72 @@ def backward(y: Var, seed: float = 1.0, retain_graph: bool = False, **options: A
         raise TypeError(f"backward() got unexpected arguments {sorted(options)}")
     if not y.needs_grad:
         raise ArgumentError("backward() from a value without gradient: it depends on no leaf")
-    seed = seed.value if isinstance(seed, Var) else as_number(seed)
+    cotangent = _cotangent(y, seed)
     if isinstance(y, Leaf):
-        y.grad = (y.grad or 0.0) + seed
+        y.deposit(cotangent)
         return
-    core.resolve(y)
-    tape = y.tape
-    with tape.work.lock:
-        mark = reached(y)
-        _refuse_inside_transform(reached_inputs(tape, mark), "backward()")
-        once = seed == 1.0  # the usual case, in one call
-        g = tape.work.gradient(y.slot) if once else tape.work.reverse({y.slot: seed})
-        _deposit(tape, mark, g)
+    tape, slot = _root(y)
+    with _locked(tape), tape.work.lock:
+        mark = reached(tape, slot, len(cotangent))
+        inputs = reached_inputs(tape, mark)
+        _refuse_inside_transform(inputs, "backward()")
+        g = tape.work.cotangent(slot, cotangent)
+        _deposit(tape, inputs, mark, g)
         if not retain_graph:
-            _spend(tape, mark)
+            _spend(tape, inputs, mark)
     if not (retain_graph or tape.entered):
         tape.end()
 
 
-def reached(y: Var) -> np.ndarray:
-    """Marks of what y depends on; raises `SpentTapeError` where an earlier walk spent it."""
-    tape = y.tape
-    mark = tape.work.reach([y.slot])
+def _locked(tape: Recorder) -> AbstractContextManager[Any]:
+    """Rules of calls may record while a sweep runs: they take this lock, so it comes first."""
+    return core.growth if tape.calls else nullcontext()
+
+
+def _cotangent(y: Any, seed: Any) -> np.ndarray:
+    """The seed as a vector with one entry for each element of y."""
+    shape = y.shape if isinstance(y, Array) else ()
+    if seed is None:
+        if isinstance(y, Array) and y.size != 1:
+            raise ArgumentError(
+                f"backward() from an array of shape {shape} needs a seed of that shape; for the "
+                "gradient of a loss reduce it first, y.sum().backward()"
+            )
+        return np.ones(1)
+    if isinstance(seed, (Array, Var)):
+        seed = seed.value
+    if isinstance(y, Var) and np.ndim(seed) == 0:
+        return np.array([as_number(seed)])
+    array = normal(seed).astype(np.float64)
+    if array.shape != shape:
+        raise ShapeError(f"a seed of shape {array.shape} for a value of shape {shape}")
+    return array.ravel()
+
+
+def _root(y: Any) -> tuple[Recorder, int]:
+    """The tape and the first slot of a value whose elements lie next to each other."""
+    if isinstance(y, Result):
+        core.resolve(y)
+        return y.tape, y.slot
+    with core.growth:
+        tape = common_tape(storages([y]))
+        start, is_constant = in_order(tape, y)
+    if is_constant:
+        raise ArgumentError("backward() from a value without gradient: it depends on no leaf")
+    return tape, start
+
+
+def _seeds(slot: int, cotangent: np.ndarray) -> dict[int, float]:
+    return dict(zip(range(slot, slot + len(cotangent)), cotangent.tolist(), strict=True))
+
+
+def reached(tape: Recorder, slot: int, count: int = 1) -> np.ndarray:
+    """Marks of what slots depend on; raises `SpentTapeError` where an earlier walk spent it."""
+    mark = tape.work.reach(slice(slot, slot + count))
     if tape.any_spent:
         again = np.flatnonzero(mark == REACHED | SPENT)
         if len(again):
-            i = int(again[-1])
+            i = tape.index_of_slot(int(again[-1]))
             where = tape.where(i) or f"instruction {i}, {tape.instruction(i).text(tape.names)}"
             raise SpentTapeError(
                 f"backward() comes a second time through {where}; the first one gave it up. "
@@ -84,9 +122,26 @@ def reached(y: Var) -> np.ndarray:
     return mark
 
 
-def reached_inputs(tape: Recorder, mark: np.ndarray) -> list[tuple[int, Leaf | None]]:
+def reached_inputs(tape: Recorder, mark: np.ndarray) -> list[tuple[int, Any]]:
     """The inputs among marked slots; other threads may have added some since `mark` was made."""
-    return [(s, leaf) for s, leaf in tape.inputs if s < len(mark) and mark[s] & REACHED]
+    return [
+        (slot, leaf)
+        for slot, leaf in tape.inputs
+        if slot < len(mark)
+        and (mark[slot] & REACHED or (mark[_input_span(tape, slot, leaf)] & REACHED).any())
+    ]
+
+
+def _input_span(tape: Recorder, slot: int, leaf: Any) -> slice:
+    """All slots of an input."""
+    if leaf is None:
+        return _span(tape, slot)
+    return slice(slot, slot + (leaf.size if isinstance(leaf, ArrayLeaf) else 1))
+
+
+def _span(tape: Recorder, slot: int) -> slice:
+    """All slots of the result that begins at a slot."""
+    return slice(slot, slot + tape.span_of(slot)[1]) if tape.wide else slice(slot, slot + 1)
 
 
 def _refuse_inside_transform(inputs: list[tuple[int, Leaf | None]], what: str) -> None:
@@ -98,84 +153,127 @@ def _refuse_inside_transform(inputs: list[tuple[int, Leaf | None]], what: str) -
         )
 
 
-def _deposit(tape: Recorder, mark: np.ndarray, g: np.ndarray) -> None:
+def _deposit(
+    tape: Recorder, inputs: list[tuple[int, Any]], mark: np.ndarray, g: np.ndarray
+) -> None:
     """Add adjoints to the leaves and to the results that asked for theirs."""
-    inputs = reached_inputs(tape, mark)
     for slot, leaf in inputs:
         if leaf is not None:
-            leaf._grad = (leaf._grad or 0.0) + float(g[slot])
+            leaf.deposit(g[_input_span(tape, slot, leaf)])
     for slot, before in tape.retained.items():
-        if slot < len(mark) and mark[slot] & REACHED:
-            tape.retained[slot] = (before or 0.0) + float(g[slot])
-    tape.walked = int(np.count_nonzero(mark & REACHED)) - len(inputs)
+        span = _span(tape, slot)
+        if slot < len(mark) and (mark[span] & REACHED).any():
+            found = g[span].copy() if span.stop - slot > 1 else float(g[slot])
+            tape.retained[slot] = found if before is None else before + found
+    tape.walk = mark, len(inputs)
 
 
-def _spend(tape: Recorder, mark: np.ndarray) -> None:
-    slots = [slot for slot, _ in tape.inputs if slot < len(mark)]
-    kept = mark[slots] & SPENT
+def _spend(tape: Recorder, inputs: list[tuple[int, Any]], mark: np.ndarray) -> None:
+    """Give up what was walked; inputs are never spent."""
     mark |= (mark & REACHED) << 1
-    mark[slots] = kept | (mark[slots] & REACHED)
+    for slot, leaf in inputs:
+        mark[_input_span(tape, slot, leaf)] &= REACHED
     tape.any_spent = True
 
 
-def gradient(_: Recorder, y: Var, xs: Any) -> Any:
+def gradient(_: Recorder, y: Any, xs: Any) -> Any:
     """Derivatives of the scalar y with respect to xs, which stay usable: nothing is spent.
 
-    `xs` is a value or a list of values, leaves or intermediate results; the answer is a float
-    or a list of floats, 0.0 where y does not depend on x.  Raises `ArgumentError` if y, or an
-    x, is not a recording value.
+    `xs` is a value or a list of values: leaves, intermediate results, arrays.  The answer is a
+    float, or an array of the shape of x, or a list of such, 0.0 where y does not depend on x.
+    Raises `ArgumentError` if y is no scalar, or an x no recording value.
     """
     many = isinstance(xs, (list, tuple))
     wanted = list(xs) if many else [xs]
-    if not isinstance(y, Var) or not all(isinstance(x, Var) for x in wanted):
+    if not isinstance(y, (Var, Array)) or not all(isinstance(x, (Var, Array)) for x in wanted):
         raise ArgumentError("gradient(y, xs) takes a recording value y and recording values xs")
+    if isinstance(y, Array) and y.size != 1:
+        raise ArgumentError(f"gradient(y, xs) takes a scalar y, not one of shape {y.shape}")
     if isinstance(y, Leaf):
         answers = [float(x is y) for x in wanted]
         return answers if many else answers[0]
-    core.resolve(y)
-    tape = y.tape
-    with tape.work.lock:
-        mark = reached(y)
+    tape, root = _root(y)
+    with _locked(tape), tape.work.lock:
+        mark = reached(tape, root)
         inputs = reached_inputs(tape, mark)
         _refuse_inside_transform(inputs, "tape.gradient")
-        g = tape.work.gradient(y.slot)
-        tape.walked = int(np.count_nonzero(mark & REACHED)) - len(inputs)
-        answers = [sum(float(g[slot]) for slot in _slots(tape, x) if slot < len(g)) for x in wanted]
+        g = tape.work.gradient(root)
+        tape.walk = mark, len(inputs)
+        answers = [adjoint_of(tape, x, g) for x in wanted]
     return answers if many else answers[0]
+
+
+def adjoint_of(tape: Recorder, x: Any, numbers: np.ndarray) -> Any:
+    """What a buffer of a sweep holds for a value: a float or an array; zeros where it is absent."""
+    if isinstance(x, Leaf):
+        return sum(float(numbers[slot]) for slot, leaf in tape.inputs if leaf is x)
+    if isinstance(x, Var):
+        core.resolve(x)
+        return float(numbers[x.slot]) if x.tape is tape and x.slot < len(numbers) else 0.0
+    places = x.places()
+    storage = x.storage
+    total = np.zeros(x.shape)
+    if isinstance(storage, ArrayLeaf):
+        for slot, leaf in tape.inputs:
+            if leaf is storage:
+                total = total + numbers[slot + places]
+    elif storage.tape is not None:
+        core.resolve(storage)
+        if storage.tape is tape:
+            slots = storage.slot + places if storage.map is None else storage.map[places]
+            total = np.where(slots < 0, 0.0, numbers[np.maximum(slots, 0)])
+    return total.astype(x.dtype) if x.dtype.kind == "f" else total
 
 
 def tangent(_: Recorder, ys: Any, xs: Any, seeds: Any = None) -> Any:
     """Forward mode: how fast ys change when the leaves xs change with the speeds `seeds` (1 each).
 
-    `ys` is a recording value or a list of them, and so is the answer, of floats; `xs` is a leaf or
-    a list of leaves, `seeds` a number or a list.  A tangent that is zero contributes exactly zero,
-    even against an infinite partial derivative.  Raises `ArgumentError` for anything else.
+    `ys` is a recording value or a list of them, and so is the answer, of floats or arrays; `xs` is
+    a leaf or a list of leaves, `seeds` a number or array of its shape, or a list.  A tangent that
+    is zero contributes exactly zero, even against an infinite partial derivative.  Raises
+    `ArgumentError` for anything else.
     """
     wanted = list(ys) if isinstance(ys, (list, tuple)) else [ys]
     leaves = list(xs) if isinstance(xs, (list, tuple)) else [xs]
     given = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(leaves)
-    if not all(isinstance(y, Result) for y in wanted) or not all(
-        isinstance(x, Leaf) for x in leaves
+    if not all(isinstance(y, (Result, Array)) for y in wanted) or not all(
+        isinstance(x, Leaf) or (isinstance(x, Array) and x.is_leaf) for x in leaves
     ):
         raise ArgumentError("tangent(ys, xs, seeds) takes results ys and leaves xs")
     if len(given) != len(leaves):
         raise ArgumentError(f"{len(leaves)} leaves and {len(given)} seeds")
-    tape = common_tape(wanted)
+    with core.growth:
+        tape = common_tape(storages(wanted))
     with tape.work.lock:
-        speeds = {
-            slot: 1.0 if seed is None else float(seed)
-            for x, seed in zip(leaves, given, strict=True)
-            for slot in _slots(tape, x)
-        }
-        mark = tape.work.reach([y.slot for y in wanted])
+        speeds: dict[int, float] = {}
+        for x, seed in zip(leaves, given, strict=True):
+            leaf = x.storage if isinstance(x, Array) else x
+            shape = x.shape if isinstance(x, Array) else ()
+            numbers = np.broadcast_to(1.0 if seed is None else np.asarray(seed, float), shape)
+            for slot, other in tape.inputs:
+                if other is leaf:
+                    speeds |= _seeds(slot, numbers.ravel())
+        roots = [slot for y in wanted for slot in _all_slots(y)]
+        mark = tape.work.reach(roots)
         _refuse_inside_transform(reached_inputs(tape, mark), "tape.tangent")
         t = tape.work.tangent(speeds)
-        answers = [float(t[y.slot]) for y in wanted]
+        answers = [adjoint_of(tape, y, t) for y in wanted]
     return answers if isinstance(ys, (list, tuple)) else answers[0]
 
 
-def _slots(tape: Recorder, x: Var) -> list[int]:
+def _all_slots(y: Any) -> list[int]:
+    if isinstance(y, Array):
+        return y.storage.all_slots().tolist() if y.storage.tape is not None else []
+    return [y.slot]
+
+
+def _slots(tape: Recorder, x: Any) -> list[int]:
     """Where a value stands on a tape: a leaf may have been copied in more than once."""
+    if isinstance(x, Array):
+        if not isinstance(x.storage, ArrayLeaf):
+            return _all_slots(x)
+        starts = [slot for slot, leaf in tape.inputs if leaf is x.storage]
+        return [slot for start in starts for slot in range(start, start + x.storage.size)]
     if isinstance(x, Leaf):
         return [slot for slot, leaf in tape.inputs if leaf is x]
     core.resolve(x)
@@ -192,7 +290,7 @@ def check_finite(tape: Recorder) -> None:
     tape = core.destination(tape)
     with tape.work.lock:
         tape.work.forward()
-        n = len(tape)
+        n = tape.slots
         v = tape.work.array("v")
     bad = np.flatnonzero(~np.isfinite(v[:n]))
     if len(bad):
@@ -203,10 +301,13 @@ def check_finite(tape: Recorder) -> None:
             _not_finite(tape, int(bad[-1]), "adjoint", float(tape.work.array("g")[bad[-1]]))
 
 
-def _not_finite(tape: Recorder, i: int, what: str, number: float) -> None:
+def _not_finite(tape: Recorder, slot: int, what: str, number: float) -> None:
+    i = tape.index_of_slot(slot)
     instruction = tape.instruction(i)
     v = tape.work.array("v")
-    operands = ", ".join(f"{tape.names.get(s, f'r{s}')} = {v[s]:.6g}" for s in instruction.slots)
+    operands = ", ".join(
+        f"{tape.names.get(s, f'r{s}')} = {v[s]:.6g}" for s in instruction.slots[:8]
+    )
     where = tape.where(i)
     line = f" at {where}" if where else "; record with nt.Tape(lines=True) for its source line"
     raise NonFiniteError(
@@ -217,6 +318,7 @@ def _not_finite(tape: Recorder, i: int, what: str, number: float) -> None:
 
 for _cls, _name, _method in (
     (Var, "backward", backward),
+    (Array, "backward", backward),
     (Recorder, "gradient", gradient),
     (Recorder, "tangent", tangent),
     (Recorder, "check_finite", check_finite),
@@ -224,93 +326,14 @@ for _cls, _name, _method in (
     setattr(_cls, _name, _method)
 
 
-# --- recorded derivatives -------------------------------------------------------------------------
-
-
-class _Recordable(ast.NodeTransformer):
-    """Rule grammar -> Python on recording values: conditions become recorded `where`."""
-
-    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-        self.generic_visit(node)
-        return rules.call("where", node.test, node.body, node.orelse)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        self.generic_visit(node)
-        name = "logical_and" if isinstance(node.op, ast.And) else "logical_or"
-        total = node.values[0]
-        for value in node.values[1:]:
-            total = rules.call(name, total, value)
-        return total
-
-
-@cache
-def contributions(name: str) -> tuple[Callable[..., Any] | None, ...]:
-    """For each operand of a row, the function (w, x, y, u, z) -> w times the partial."""
-    result: list[Callable[..., Any] | None] = []
-    for text in ROWS[name].partials:
-        product = rules.scaled(ast.Name("w"), rules.parse(text))
-        if product is None:
-            result.append(None)
-            continue
-        body = _Recordable().visit(rules.fill(product, {}))
-        source = f"lambda w, x, y, u, z: {ast.unparse(body)}"
-        result.append(eval(source, dict(FUNCTIONS)))
-    return tuple(result)
-
-
-def recorded_gradient(y: Var, xs: Sequence[Var]) -> list[Any]:
-    """Derivatives of y with respect to results xs on its tape, recorded on that tape."""
-    core.resolve(y)
-    for x in xs:
-        core.resolve(x)
-    tape = y.tape
-    targets = [x.slot for x in xs]
-    needed = _dependents(tape, targets, y.slot)
-    adjoints: dict[int, Any] = {y.slot: 1.0}
-    with np.errstate(all="ignore"):
-        for slot in range(y.slot, min(targets, default=y.slot), -1):
-            if slot in adjoints and slot in needed and slot not in targets:
-                _walk(tape, slot, adjoints, needed)
-    return [adjoints.get(slot, 0.0) if slot in needed else 0.0 for slot in targets]
-
-
-def _dependents(tape: Recorder, targets: list[int], last: int) -> set[int]:
-    """Slots up to `last` that depend on a target."""
-    found = set(targets)
-    for instruction in tape.instructions(min(targets, default=last), last + 1):
-        if not found.isdisjoint(instruction.slots):
-            found.add(instruction.out)
-    return found
-
-
-def _walk(tape: Recorder, slot: int, adjoints: dict[int, Any], needed: set[int]) -> None:
-    """Record the contributions of one instruction to the adjoints of its operands."""
-    instruction = tape.instruction(slot)
-    if instruction.opcode.code == INPUT_CODE:
-        return
-    form = instruction.opcode.form
-    operands: list[Any] = [
-        result(tape, int(x)) if f == "v" else np.float64(x)
-        for x, f in zip(instruction.operands, form, strict=True)
-    ]
-    x, y, u, *_ = [*operands, None, None]
-    w, z = adjoints[slot], result(tape, slot)
-    rules_of = contributions(instruction.name)
-    for operand, f, rule in zip(instruction.operands, form, rules_of, strict=True):
-        if f == "v" and rule is not None and operand in needed:
-            term = rule(w, x, y, u, z)
-            before = adjoints.get(int(operand))
-            adjoints[int(operand)] = term if before is None else before + term
-
-
 # --- user operations ---------------------------------------------------------------------------
 
 
 def _valued(name: str, value: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
     """`value(*operands)`; refuses to drop the derivative of what `value` captures."""
-    moving = [x for x in operands if isinstance(x, Var) and x.needs_grad]
-    tape = common_tape([x for x in moving if isinstance(x, Result)])
-    start = len(tape)
+    moving = [x for x in operands if moves(x)]
+    tape = common_tape(storages(moving))
+    start, before = len(tape), tape.slots
     answer = value(*operands)
     if isinstance(answer, Result):
         core.resolve(answer)
@@ -318,7 +341,7 @@ def _valued(name: str, value: Callable[..., Any], operands: tuple[Any, ...]) -> 
     leaves = {slot for slot, leaf in tape.inputs if leaf is not None}
     for instruction in tape.instructions(start, len(tape)):
         new_leaf = instruction.out in leaves - known
-        if new_leaf or any(s < start and s not in known for s in instruction.slots):
+        if new_leaf or any(s < before and s not in known for s in instruction.slots):
             raise GradientLostError(
                 f"the value function of {name} uses a recording value that is not one of its "
                 "operands, whose derivative would be lost; make it an operand"
@@ -347,11 +370,11 @@ def define(value: Callable[..., Any], *partials: Callable[..., Any]) -> Callable
                 f"{operation.__name__} has {len(partials)} partial(s) and was called with "
                 f"{len(operands)} operand(s)"
             )
-        if not any(isinstance(x, Var) and x.needs_grad for x in operands) or not core.recording():
+        if not any(map(moves, operands)) or not core.recording():
             return value(*operands)
         z = stopped = FUNCTIONS["stop"](_valued(operation.__name__, value, operands))
         for x, partial in zip(operands, partials, strict=True):
-            if isinstance(x, Var) and x.needs_grad:
+            if moves(x):
                 slope = partial(*operands, stopped)
                 if slope is None:
                     raise ArgumentError(f"a partial of {operation.__name__} returned None")

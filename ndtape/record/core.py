@@ -15,21 +15,27 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from ..ops import INPUT_CODE
+from .. import nest
+from ..ops import INPUT_CODE, WIDE_CODES
 from ..run import SPENT, Workspace
 from ..tape import Instruction, Stats, Tape
 
 if TYPE_CHECKING:
+    from .storage import ArrayLeaf
     from .values import Leaf, Var
 
+    AnyLeaf: TypeAlias = Leaf | ArrayLeaf
+
+WIDE_INPUT = WIDE_CODES["wide_input"]
 COMPACT_AT = 100_000  # instructions; below, dropping dead ones is not worth a scan of the heap
+COMPACT_SLOTS = 1 << 24  # the same in slots, of which an array operation needs many
 
 _current: ContextVar[weakref.ref[Recorder] | None] = ContextVar("ndtape_current", default=None)
 _recording: ContextVar[bool] = ContextVar("ndtape_recording", default=True)
@@ -46,6 +52,32 @@ class _EndedSlots(dict[object, int]):
 
     def __getitem__(self, token: object) -> NoReturn:
         raise KeyError
+
+
+class Seed:
+    """The plans that tapes have used lately, with their words packed: what a new tape begins with.
+
+    A training step makes a new tape for the same operations; without this, it would spend more time
+    on learning its plans than on recording them.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[Any, int] = {}
+        self.words = np.zeros(0, np.int64)
+        self.count = 0
+
+    def learn(self, plans: Iterable[Any]) -> None:
+        places, words, count = {}, [], 0
+        for plan in plans:
+            places[plan] = count
+            words.append(plan.words)
+            count += len(plan.words)
+        room = np.zeros(max(count // 2, 64), np.int64)
+        self.words, self.count, self.places = np.concatenate([*words, room]), count, places
+
+
+MOST_PLANS = 256  # that a new tape begins with
+_seed = Seed()
 
 
 class Recorder(Tape):
@@ -65,20 +97,29 @@ class Recorder(Tape):
     """
 
     __slots__ = ("work", "inputs", "leaf_slots", "retained", "joined", "absorbed", "kept", "ended",
-                 "any_spent", "compact_at", "entered")  # fmt: skip
+                 "any_spent", "compact_at", "compact_slots", "entered", "known_arrays",
+                 "places")  # fmt: skip
 
     def __init__(self, lines: bool = False) -> None:
         super().__init__()
         self.work = Workspace(self, owned=True)
-        self.inputs: list[tuple[int, Leaf | None]] = []  # slots and the leaves they stand for
+        self.inputs: list[tuple[int, AnyLeaf | None]] = []  # slots and the leaves they stand for
         self.leaf_slots: dict[object, int] = {}  # leaf.token -> slot
-        self.retained: dict[int, float | None] = {}
-        self.joined: tuple[Recorder, int] | None = None  # where the instructions went, and offset
+        self.retained: dict[int, Any] = {}
+        self.joined: tuple[Recorder, int, int] | None = (
+            None  # into which, offsets in slots and pool
+        )
         self.absorbed: list[Recorder] = []
         self.kept = False  # a user holds it: no instruction is ever dropped
         self.ended = False
         self.any_spent = False
+        # Of the descriptors of plans, see fast.py: a new tape knows those of the last one.
+        self.places: dict[Any, int] = dict(_seed.places)
+        if _seed.places:
+            self.words, self.mn = _seed.words.copy(), _seed.count
+        self.known_arrays: dict[int, tuple[np.ndarray, int]] = {}  # large constants by id
         self.compact_at = COMPACT_AT
+        self.compact_slots = COMPACT_SLOTS
         if lines or lines_wanted():
             self.keep_lines([])
         self.entered: list[weakref.ref[Recorder] | None] = []  # what was current, a `with` each
@@ -108,14 +149,20 @@ class Recorder(Tape):
 
     # --- inputs ---------------------------------------------------------------------------------
 
-    def add_input(self, value: float, leaf: Leaf | None = None) -> int:
-        """An input holding `value`; the gradient in it goes to `leaf`, if there is one."""
-        slot = push(self, INPUT_CODE, self.constant(value))
+    def add_input(self, value: float | np.ndarray, leaf: AnyLeaf | None = None) -> int:
+        """An input holding `value`, a number or a vector of at least one; the gradient in it goes
+        to `leaf`, if there is one."""
+        if isinstance(value, np.ndarray) and len(value) > 1:
+            start = self.extend_pool(value)
+            words = nest.descriptor(len(value), (), nest.X_CONSTANT)
+            slot = push_wide(self, WIDE_INPUT, start, 0, words)
+        else:
+            slot = push(self, INPUT_CODE, self.constant(float(np.asarray(value).item())))
         self.inputs.append((slot, leaf))
         return slot
 
-    def slot_of(self, leaf: Leaf) -> int:
-        """The slot of a leaf, whose value is copied in at its first use."""
+    def slot_of(self, leaf: AnyLeaf) -> int:
+        """The first slot of a leaf, whose value is copied in at its first use."""
         known = self.leaf_slots.get(leaf.token)
         if known is not None:
             return known
@@ -128,6 +175,8 @@ class Recorder(Tape):
         """Stop being current: operations on leaves alone begin a new tape."""
         self.ended = True
         self.leaf_slots = _EndedSlots()
+        if len(_seed.places) < len(self.places) <= MOST_PLANS:
+            _seed.learn(self.places)
 
     # --- growth ---------------------------------------------------------------------------------
 
@@ -151,6 +200,9 @@ class Recorder(Tape):
         def check_finite(self) -> None: ...
 
     # A joined tape shows what it was joined into.
+
+    def whole(self) -> Recorder:
+        return destination(self)
 
     def __len__(self) -> int:
         return Tape.__len__(destination(self))
@@ -179,12 +231,19 @@ class Recorder(Tape):
         with tape.work.lock:
             tape.work.forward()
             v, g = tape.work.array("v"), tape.work.array("g")
-        notes = {
-            i: (f"  value {v[i]:<16.9g}" if values else "")
-            + (f"  adjoint {g[i]:.9g}" if adjoints else "")
-            for i in range(len(tape))
-        }
+        notes = {}
+        for instruction in tape:
+            span = slice(instruction.out, instruction.out + instruction.size)
+            notes[instruction.position] = (f"  value {shown(v[span]):<16}" if values else "") + (
+                f"  adjoint {shown(g[span])}" if adjoints else ""
+            )
         return tape.program(notes)
+
+
+def shown(numbers: np.ndarray) -> str:
+    """A number, or the first few of a span."""
+    few = " ".join(f"{x:.9g}" for x in numbers[:4])
+    return few if len(numbers) == 1 else f"[{few}{' ...' if len(numbers) > 4 else ''}]"
 
 
 def lines_wanted() -> bool:
@@ -208,19 +267,31 @@ def push(tape: Recorder, code: int, a: int = 0, b: int = 0, c: int = 0) -> int:
         tape.open_chunk()
     slot = tape.append(code, a, b, c)
     if tape.lines is not None:
-        note_line(tape, slot)
+        note_line(tape, Tape.__len__(tape) - 1)
     if not _pauses and not tape.op:
         tape.arm()
     return slot
 
 
-PACKAGE = __name__.rpartition(".record.")[0] + "."
+def push_wide(tape: Recorder, code: int, a: int, b: int, words: Any, share: bool = True) -> int:
+    """`push` for a wide instruction: `words` is its descriptor; returns its first slot."""
+    if tape.n == tape.chunks[-1].size:
+        tape.open_chunk()
+    slot = tape.append_wide(code, a, b, words, share)
+    if tape.lines is not None:
+        note_line(tape, Tape.__len__(tape) - 1)
+    if not _pauses and not tape.op:
+        tape.arm()
+    return slot
+
+
+INSIDE = (__name__.rpartition(".record.")[0] + ".", "numpy.", "scipy.")
 
 
 def user_frame() -> Any:
-    """The innermost frame outside the package."""
+    """The innermost frame outside the package, and outside of NumPy and SciPy, which call back."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(PACKAGE):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
         frame = frame.f_back
     return frame
 
@@ -229,6 +300,19 @@ def user_line() -> str:
     """``file:line`` of the user's code that is running."""
     frame = user_frame()
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def foreign_function() -> str:
+    """The function of SciPy that the user's code is calling, "" for none."""
+    frame, name = sys._getframe(1), ""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
+        module = frame.f_globals["__name__"]
+        if module.startswith("scipy."):
+            name = f"{'.'.join(module.split('.')[:2])}.{frame.f_code.co_name}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return name
 
 
 def is_spent(x: Var) -> bool:
@@ -240,11 +324,11 @@ def is_spent(x: Var) -> bool:
         return bool(x.tape.work.array("mark")[x.slot] & SPENT)
 
 
-def note_line(tape: Tape, slot: int) -> None:
+def note_line(tape: Tape, index: int) -> None:
     """Remember which line of the user's code recorded an instruction."""
     assert tape.lines is not None
     frame = user_frame()
-    tape.lines[slot] = (frame.f_code, frame.f_lasti)
+    tape.lines[index] = (frame.f_code, frame.f_lasti)
 
 
 # --- which tape ---------------------------------------------------------------------------------
@@ -277,12 +361,13 @@ def destination(tape: Recorder) -> Recorder:
     return tape
 
 
-def resolve(x: Var) -> None:
-    """Point a result at the tape that its own one was joined to."""
-    while x.tape.joined is not None:
-        tape, offset = x.tape.joined
-        x.slot += offset
-        x.tape = tape
+def resolve(x: Any) -> None:
+    """Point a result, or the storage of arrays, at the tape that its own one was joined to."""
+    if x.tape.joined is not None:
+        with growth:  # two threads may come with the same one, which moves only once
+            while x.tape.joined is not None:
+                tape, offset, pool = x.tape.joined
+                x.shift(tape, offset, pool)
 
 
 def _forget_dead() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import INPUT_CODE
-from ..passes import rearranged
+from .. import nest
+from ..ops import FIRST_WIDE, INPUT_CODE, WIDE, WIDE_CODES
+from ..passes import rearranged, sizes_of
 from ..run import REACHED, SPENT, Workspace
 from ..tape import CONSTANT_MASK, SLOT_MASK, Chunk
-from .core import COMPACT_AT, Recorder, _armed, current, resolve, transform_depth
+from .core import COMPACT_AT, COMPACT_SLOTS, Recorder, _armed, current, resolve, transform_depth
+from .storage import Storage
 from .values import Result
 
 Columns = dict[str, np.ndarray]
@@ -24,18 +26,22 @@ def make_room(tape: Recorder) -> None:
 
     Only here: in the middle of an operation the numbers of its slots must not change.
     """
-    if tape.n < tape.chunks[-1].size:
+    full = tape.n == tape.chunks[-1].size
+    if not full and tape.slots < tape.compact_slots:
         return
-    if len(tape) >= tape.compact_at and not tape.kept and not transform_depth.get():
-        compact(tape)
+    if len(tape) >= tape.compact_at or tape.slots >= tape.compact_slots:
+        if tape.kept or transform_depth.get():
+            tape.compact_slots = 2 * tape.slots
+        else:
+            compact(tape)
     if tape.n == tape.chunks[-1].size:
         tape.open_chunk()
 
 
-def common_tape(results: Iterable[Result]) -> Recorder:
+def common_tape(results: Iterable[Result | Storage]) -> Recorder:
     """The tape of the operands, joined if there are several; the current one if there is none."""
     tape: Recorder | None = None
-    operands = list(results)
+    operands: list[Any] = list(results)
     for x in operands:
         resolve(x)
         if tape is None:
@@ -56,62 +62,84 @@ def join(one: Recorder, other: Recorder) -> Recorder:
     with one.work.lock, other.work.lock:
         one.work.forward()
         other.work.forward()
-        offset, n = len(one), len(other)
-        columns = shifted(other.columns(), offset, one.kn)
+        offset, n, index, count = one.slots, other.slots, len(one), len(other)
+        pool = one.kn
+        columns = shifted(other.columns(), offset, pool, one.mn, len(one.calls))
+        one.extend_pools(columns)
         one.extend(columns)
-        one.extend_pool(columns["k"])
+        one.calls += other.calls
         for name in ("v", "mark"):
             one.work.array(name)[offset : offset + n] = other.work.array(name)[:n]
         one.work.swept = len(one)
         one.work.lay_out()
-    one.inputs += [(slot + offset, leaf) for slot, leaf in other.inputs]
-    for token, slot in other.leaf_slots.items():
-        one.leaf_slots.setdefault(token, slot + offset)
-    one.retained |= {slot + offset: grad for slot, grad in other.retained.items()}
-    one.names |= {slot + offset: name for slot, name in other.names.items()}
-    if one.lines is not None and other.lines is not None:
-        one.lines[offset : offset + n] = other.lines[:n]
-    one.any_spent |= other.any_spent
-    one.absorbed += [other, *other.absorbed]
+        one.inputs += [(slot + offset, leaf) for slot, leaf in other.inputs]
+        for token, slot in other.leaf_slots.items():
+            one.leaf_slots.setdefault(token, slot + offset)
+        one.retained |= {slot + offset: grad for slot, grad in other.retained.items()}
+        one.names |= {slot + offset: name for slot, name in other.names.items()}
+        if one.lines is not None and other.lines is not None:
+            one.lines[index : index + count] = other.lines[:count]
+        one.any_spent |= other.any_spent
+        one.absorbed += [other, *other.absorbed]
+        _retire(other, one, offset, pool)  # inside: who waits for the locks sees all of it
     one.arm()
-    _retire(other, one, offset)
     return one
 
 
-def _retire(tape: Recorder, into: Recorder, offset: int) -> None:
-    tape.joined = (into, offset)
-    tape.chunks, tape.base, tape.n = [Chunk(0, 1)], 0, 0
+def _retire(tape: Recorder, into: Recorder, offset: int, pool: int) -> None:
+    tape.joined = (into, offset, pool)
+    tape.chunks, tape.base, tape.n, tape.origin = [Chunk(0, 1)], 0, 0, 0
+    tape.wide, tape.codes, tape.calls, tape.interned, tape.places = [], set(), [], {}, {}
     tape.inputs, tape.leaf_slots, tape.absorbed = [], {}, []
+    tape.retained, tape.names, tape.known_arrays = {}, {}, {}
+    tape.constants, tape.words = np.zeros(1), np.zeros(1, np.int64)
     tape.work = into.work
     tape.disarm()
     _armed.pop(id(tape), None)
 
 
-def shifted(columns: Columns, slots: int, constants: int) -> Columns:
-    """Columns whose slots and constants count from further on."""
+def shifted(columns: Columns, slots: int, constants: int, words: int, calls: int) -> Columns:
+    """Columns whose slots, constants, words and calls count from further on."""
     op = columns["op"]
-    result = {"op": op, "k": columns["k"]}
+    result = {"op": op, "k": columns["k"], "m": columns["m"].copy()}
     for j, name in enumerate("abc"):
         shift = SLOT_MASK[op, j] * np.uint32(slots) + CONSTANT_MASK[op, j] * np.uint32(constants)
         result[name] = columns[name] + shift.astype(np.uint32)
+    fresh: list[int] = []
+    for i in np.flatnonzero(op >= FIRST_WIDE).tolist():
+        kind = WIDE[op[i] - FIRST_WIDE].name
+        at = (int(columns["a"][i]), int(columns["b"][i]), int(columns["c"][i]))
+        a, b, moved = nest.moved(
+            kind, columns["m"], at, lambda old: old + slots, lambda first, count: first + constants
+        )
+        result["a"][i], result["b"][i], result["c"][i] = a, b, words + len(fresh)
+        fresh += moved
+        if kind == "call":
+            fresh[len(fresh) - len(moved) + nest.KIND_WORD] += calls
+    result["m"] = np.array(fresh, np.int64)
     return result
 
 
 # --- dropping dead instructions -----------------------------------------------------------------
 
 
-def live_results(tape: Recorder) -> list[Result]:
-    """Every result object on a tape, found through the garbage collector's references.
+def live_results(tape: Recorder) -> list[Any]:
+    """Every result and storage on a tape, found through the garbage collector's references.
 
     Rejected: a registry of weak references, which costs each operation more than recording it.
     """
     owners = [tape, *tape.absorbed]
-    found = {id(x): x for x in gc.get_referrers(*owners) if isinstance(x, Result)}
+    found = {id(x): x for x in gc.get_referrers(*owners) if isinstance(x, (Result, Storage))}
     # One that another thread is making has a tape and no slot yet.
     results = [x for x in found.values() if any(x.tape is t for t in owners) and hasattr(x, "slot")]
     for x in results:
         resolve(x)
     return results
+
+
+def slots_of(x: Any) -> np.ndarray:
+    """The slots that an object found by `live_results` stands for."""
+    return x.all_slots() if isinstance(x, Storage) else np.array([x.slot])
 
 
 def compact(tape: Recorder) -> None:
@@ -120,35 +148,82 @@ def compact(tape: Recorder) -> None:
     Does nothing when most instructions are alive, or when the collector cannot see all objects.
     """
     tape.compact_at = max(COMPACT_AT, 4 * len(tape))  # unless something is dropped
+    tape.compact_slots = max(COMPACT_SLOTS, 4 * tape.slots)
     if gc.get_freeze_count():
         return
     with tape.work.lock:
+        tape.disarm()  # first, so that no other thread records what is not swept
         tape.work.forward()
-        tape.disarm()
         results = live_results(tape)
         tape.absorbed = []  # none of the results points there any more
-        slots = np.array([x.slot for x in results], np.int64)
-        mark = tape.work.reach(slots)[: len(tape)]
-        order = np.flatnonzero(mark & REACHED)
-        if 2 * len(order) > len(tape):
+        slots = [slots_of(x) for x in results]
+        mark = tape.work.reach(np.concatenate([np.zeros(0, np.int64), *slots]))[: tape.slots]
+        columns = tape.columns()
+        starts = columns["out"].astype(np.int64)
+        spans = np.bitwise_or.reduceat(mark, starts) if len(starts) else mark
+        walked = np.logical_or.reduceat(mark == REACHED, starts) if len(starts) else mark
+        order = np.flatnonzero(spans & REACHED)
+        if 2 * len(order) > len(tape) and 2 * sizes_of(columns)[order].sum() > tape.slots:
             tape.arm()
             return
-        values = tape.work.array("v")[: len(tape)]
-        columns = _without_operands(tape.columns(), np.flatnonzero(mark & SPENT), values)
+        values = tape.work.array("v")[: tape.slots].copy()
+        # Of some results only a part is spent: they keep their operands.
+        spent = np.flatnonzero((spans == REACHED | SPENT) & ~walked)
+        columns = _without_operands(columns, spent, values)
         fresh, new_slot = rearranged(columns, order)
-        _replace(tape, fresh, new_slot, results, values[order], mark[order] & SPENT)
+        kept = np.flatnonzero(new_slot >= 0)
+        for x in results:
+            if isinstance(x, Storage):
+                x.remember_constants()
+        _replace(tape, order, fresh, new_slot, results, values[kept], mark[kept] & SPENT)
 
 
 def _without_operands(columns: Columns, spent: np.ndarray, values: np.ndarray) -> Columns:
     """Spent instructions become inputs that hold their value."""
-    op, a = columns["op"].copy(), columns["a"].copy()
-    op[spent] = INPUT_CODE
-    a[spent] = len(columns["k"]) + np.arange(len(spent), dtype=np.uint32)
-    return {**columns, "op": op, "a": a, "k": np.concatenate([columns["k"], values[spent]])}
+    op, a, c = columns["op"].copy(), columns["a"].copy(), columns["c"].copy()
+    sizes, out = sizes_of(columns), columns["out"]
+    pool, words = [columns["k"]], [columns["m"]]
+    used, place = len(columns["k"]), len(columns["m"])
+    for i in spent.tolist():
+        size = int(sizes[i])
+        pool.append(values[out[i] : out[i] + size])
+        a[i], used = used, used + size
+        if op[i] < FIRST_WIDE:
+            op[i] = INPUT_CODE
+            continue
+        descriptor = nest.descriptor(size, (), nest.X_CONSTANT)
+        op[i], c[i] = WIDE_CODES["wide_input"], place
+        words.append(np.array(descriptor, np.int64))
+        place += len(descriptor)
+    m, k = np.concatenate(words), np.concatenate(pool)
+    return {**columns, "op": op, "a": a, "c": c, "k": k, "m": m}
+
+
+def _used_calls(tape: Recorder, columns: Columns) -> list[Any]:
+    """The functions that the instructions still call; their words are made to say so."""
+    at = columns["c"][columns["op"] == WIDE_CODES["call"]].astype(np.int64) + nest.KIND_WORD
+    used = tape.words[at]
+    tape.words[at] = np.arange(len(at))
+    return [tape.calls[j] for j in used.tolist()]
+
+
+def _moved_to(x: Any, new_slot: np.ndarray, tape: Recorder) -> list[tuple[str, Any]]:
+    """Attributes of a result or a storage after its slots have moved."""
+    if isinstance(x, Storage) and x.map is not None:
+        constants = x.map < 0
+        fresh = new_slot[np.where(constants, 0, x.map)]
+        # The pool was packed: what the map alone knew is put back at its end.
+        assert x.constants_of_map is not None
+        start = tape.extend_pool(x.constants_of_map)
+        x.constants_of_map = None
+        fresh[constants] = -1 - start - np.arange(int(constants.sum()))
+        return [("map", fresh)]
+    return [("slot", int(new_slot[x.slot]))]
 
 
 def _replace(
     tape: Recorder,
+    order: np.ndarray,
     columns: Columns,
     new_slot: np.ndarray,
     results: list[Result],
@@ -162,24 +237,33 @@ def _replace(
 
     count = len(columns["op"])
     tape.chunks = [Chunk(0, max(count + count // 2, COMPACT_AT))]
-    tape.base = tape.n = tape.kn = 0
-    tape.constants = np.empty(max(len(columns["k"]), 16))
+    tape.base = tape.n = tape.origin = tape.kn = tape.mn = 0
+    tape.wide, tape.codes, tape.interned = [], set(), {}
+    tape.known_arrays, tape.places = {}, {}
+    tape.constants, tape.words = np.empty(max(len(columns["k"]), 16)), np.zeros(16, np.int64)
+    tape.extend_pools(columns)
     tape.extend(columns)
-    tape.extend_pool(columns["k"])
+    tape.calls = _used_calls(tape, columns)
     tape.inputs = list(kept(tape.inputs))
     known = [(slot, token) for token, slot in tape.leaf_slots.items()]
     tape.leaf_slots = {token: slot for slot, token in kept(known)}
     tape.retained = dict(kept(tape.retained.items()))
     tape.names = dict(kept(tape.names.items()))
     if tape.lines is not None:
-        tape.keep_lines([tape.lines[i] for i in np.flatnonzero(new_slot >= 0)])
+        tape.keep_lines([tape.lines[i] for i in order])
     tape.compact_at = max(COMPACT_AT, 2 * count)
+    tape.compact_slots = max(COMPACT_SLOTS, 2 * tape.slots)
     work = Workspace(tape, owned=True)
-    work.array("v")[:count] = values
-    work.array("mark")[:count] = marks
+    work.array("v")[: len(values)] = values
+    work.array("mark")[: len(marks)] = marks
     work.swept = count
     # In one call, so that no other thread reads a new slot from old values or the reverse.
-    slots = [int(new_slot[x.slot]) for x in results]
-    names = ["work", *["slot"] * len(slots)]
-    deque(map(setattr, [tape, *results], names, [work, *slots]), maxlen=0)
+    objects: list[Any] = [tape]
+    names, new = ["work"], [work]
+    for x in results:
+        for name, value in _moved_to(x, new_slot, tape):
+            objects.append(x)
+            names.append(name)
+            new.append(value)
+    deque(map(setattr, objects, names, new), maxlen=0)
     tape.arm()

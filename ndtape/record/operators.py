@@ -23,7 +23,17 @@ from ..tape import Tape
 from . import core, values
 from .core import Recorder, push, user_frame
 from .lifetime import common_tape, make_room
-from .values import FUNCTIONS, Boolean, Leaf, Result, Var, as_number, constant, result
+from .values import (
+    FUNCTIONS,
+    Boolean,
+    Integer,
+    Leaf,
+    Result,
+    Var,
+    as_number,
+    constant,
+    result,
+)
 
 new = object.__new__
 float64 = np.float64
@@ -33,6 +43,9 @@ OWN_FILES = {__file__, values.__file__}
 # What a fast path meets when a tape is full, disarmed or missing, a leaf is new to it, or an
 # integer too large: `apply` sorts it out.
 UNUSUAL = (IndexError, KeyError, ValueError, OverflowError, TypeError, AttributeError)
+
+SCALAR = (Var, Real, np.generic)
+of_arrays: dict[str, Any] = {}  # what takes operands that are no scalars: protocol.py fills it in
 
 FORM_CODES: dict[str, dict[str, int]] = {
     name: {form: CODES[name, form] for form in forms(row)} for name, row in ROWS.items()
@@ -48,6 +61,8 @@ def apply(row: Op, *operands: Any) -> Any:
     """Record `row` on operands of any kind; or compute it, when none has a gradient."""
     if len(operands) != len(row.operands):
         raise UnsupportedError(f"{row.name} takes {len(row.operands)} operands: {row.doc}")
+    if not all(isinstance(x, SCALAR) for x in operands):
+        return of_arrays[row.name](*operands)
     moving = [x for x in operands if isinstance(x, Var) and x.needs_grad]
     if not moving or not core.recording():
         return evaluate(row, operands)
@@ -57,7 +72,20 @@ def apply(row: Op, *operands: Any) -> Any:
         form, arguments = _arguments(tape, operands)
         form, arguments = _fit(tape, row, form, arguments)
         slot = push(tape, FORM_CODES[row.name][form], *arguments)
-        return result(tape, slot, Boolean if row.boolean else Result)
+        return result(tape, slot, Boolean if row.boolean else _kind(row.name, operands))
+
+
+# Rows that make whole numbers of whole numbers: i + 1 is as good an index as i.
+WHOLE = {"add", "subtract", "multiply", "floor_divide", "mod", "negative", "abs", "square", "cube",
+         "sign", "maximum", "minimum", "clip", "where", "copy"}  # fmt: skip
+
+
+def _kind(name: str, operands: tuple[Any, ...]) -> type[Result]:
+    """The class of a scalar result: integers and booleans make integers."""
+    numbers = operands[1:] if name == "where" else operands
+    whole = name in WHOLE and all(isinstance(x, (Integer, Boolean, int, np.integer, np.bool_))
+                                  for x in numbers)  # fmt: skip
+    return Integer if whole else Result
 
 
 def _arguments(tape: Recorder, operands: tuple[Any, ...]) -> tuple[str, list[int]]:
@@ -148,9 +176,12 @@ def unary(row: Op) -> Callable[[Any], Any]:
     kind = Boolean if row.boolean else Result
 
     def function(x: Any) -> Any:
+        cls = x.__class__
+        if cls is not Result and cls is not Leaf:
+            return of_arrays[row.name](x) if hasattr(x, "strides") else apply(row, x)
         z = new(kind)
         try:
-            if x.__class__ is Result:
+            if cls is Result:
                 z.tape = tape = x.tape
                 first = x.slot
             else:
@@ -164,14 +195,14 @@ def unary(row: Op) -> Callable[[Any], Any]:
         except UNUSUAL:
             return apply(row, x)
         tape.n = n + 1
-        z.slot = n + tape.base
+        z.slot = n + tape.origin
         if tape.lines is not None:
             frame = _getframe(1)
             caller = frame.f_code
             if caller.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
                 frame = user_frame()
                 caller = frame.f_code
-            tape.lines[z.slot] = (caller, frame.f_lasti)
+            tape.lines[n + tape.base] = (caller, frame.f_lasti)
         return z
 
     return function
@@ -212,14 +243,14 @@ def binary(row: Op) -> Callable[[Any, Any], Any]:
         except UNUSUAL:
             return NotImplemented if is_foreign(y) else apply(row, x, y)
         tape.n = n + 1
-        z.slot = n + tape.base
+        z.slot = n + tape.origin
         if tape.lines is not None:
             frame = _getframe(1)
             caller = frame.f_code
             if caller.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
                 frame = user_frame()
                 caller = frame.f_code
-            tape.lines[z.slot] = (caller, frame.f_lasti)
+            tape.lines[n + tape.base] = (caller, frame.f_lasti)
         return z
 
     return function
@@ -257,14 +288,14 @@ def reflected(row: Op) -> Callable[[Any, Any], Any]:
             return NotImplemented if is_foreign(x) else apply(row, x, y)
         tape.kn = first + 1
         tape.n = n + 1
-        z.slot = n + tape.base
+        z.slot = n + tape.origin
         if tape.lines is not None:
             frame = _getframe(1)
             caller = frame.f_code
             if caller.co_filename in OWN_FILES:  # np.sin(x), x**2, nt.multiply(x, y)
                 frame = user_frame()
                 caller = frame.f_code
-            tape.lines[z.slot] = (caller, frame.f_lasti)
+            tape.lines[n + tape.base] = (caller, frame.f_lasti)
         return z
 
     return function
@@ -295,7 +326,7 @@ def _function(row: Op) -> Callable[..., Any]:
         elif isinstance(y, Var):
             answer = right(y, x)
         else:
-            answer = NotImplemented
+            answer = of_arrays[row.name](x, y) if hasattr(x, "strides") else NotImplemented
         return apply(row, x, y) if answer is NotImplemented else answer
 
     if row.default is not None:

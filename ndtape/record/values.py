@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..errors import GradientLostError, GradientLostWarning, LeafWriteError, UnsupportedError
-from ..ops import INPUT_CODE
 from . import core
 from .core import Recorder
 
@@ -33,7 +32,9 @@ class Var:
     tape: Recorder
     slot: int
 
-    if TYPE_CHECKING:  # installed by operators.py, from the table, and by backward.py
+    if TYPE_CHECKING:  # installed by operators.py, from the table, by backward.py and graph.py
+        op: str
+        parents: tuple[Any, ...]
 
         def backward(
             self, seed: float = 1.0, retain_graph: bool = False, **options: Any
@@ -102,28 +103,6 @@ class Var:
         """The same number without a gradient."""
         return constant(self.value)
 
-    @property
-    def op(self) -> str:
-        """Name of the operation that made this value."""
-        core.resolve(self)
-        return self.tape.instruction(self.slot).name
-
-    @property
-    def parents(self) -> tuple[Var | float, ...]:
-        """The operands: leaves, results, and constants as floats.
-
-        Results are handed out as new objects: two are the same node if `tape` and `slot` agree.
-        """
-        core.resolve(self)
-        instruction = self.tape.instruction(self.slot)
-        if instruction.opcode.code == INPUT_CODE:
-            return ()
-        leaves = {slot: leaf for slot, leaf in self.tape.inputs if leaf is not None}
-        return tuple(
-            x if form == "k" else leaves[int(x)] if x in leaves else result(self.tape, int(x))
-            for x, form in zip(instruction.operands, instruction.opcode.form, strict=True)
-        )
-
     def __repr__(self) -> str:
         return f"var({self.value!r})"
 
@@ -143,7 +122,7 @@ class Var:
     # --- plain numbers: the gradient would end there ----------------------------------------------
 
     def __float__(self) -> float:
-        self._lose("float(x)", ", also inside math.sin(x) or a[i] = x on a plain array,")
+        self._lose("float(x)", ", also inside math.sin(x), '%f' % x or a[i] = x on a plain array,")
         return self.value
 
     def __int__(self) -> int:
@@ -165,8 +144,9 @@ class Var:
             return
         advice = (
             f"{what}{examples} gives a plain number and drops the gradient; use nt.sin and the "
-            "like, np.sin, or a list instead of an array, and x.value or x.detach() where no "
-            "gradient is wanted"
+            "like, np.sin, f'{x:.3f}' for printing, math.floor(x) for a whole number, arrays made "
+            "by nt.zeros(n) or np.zeros_like(x) of a recording x, and x.value or x.detach() where "
+            "no gradient is wanted"
         )
         if core.transform_depth.get():
             raise GradientLostError(f"{advice} [{core.user_line()}]")
@@ -175,8 +155,9 @@ class Var:
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise GradientLostError(
-            "np.array of a recording value would drop its gradient; build lists of values, or use "
-            f"x.value for the plain number [{core.user_line()}]"
+            "np.array of a recording value would drop its gradient; use nt.array([...]) for an "
+            "array of values, nt.zeros(n) or np.zeros_like(x) for one that is filled, and x.value "
+            f"for the plain number [{core.user_line()}]"
         )
 
     def __iter__(self) -> NoReturn:
@@ -230,6 +211,10 @@ class Var:
     def __pos__(self) -> Any:
         return self
 
+    def shift(self, tape: Recorder, slots: int, pool: int) -> None:
+        """The tape was appended to another one, behind that many slots."""
+        self.slot, self.tape = self.slot + slots, tape  # at once, for other threads
+
     def __copy__(self) -> Var:
         return self
 
@@ -254,6 +239,9 @@ class Boolean(Result):
 
     __slots__ = ()
 
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
     def __repr__(self) -> str:
         return f"boolean({bool(self.value)})"
 
@@ -265,6 +253,12 @@ class Integer(Result):
     """A recorded whole number (`math.floor(x)`, `round(x)`): also good as an index or a count."""
 
     __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self.value), spec)
+
+    def __str__(self) -> str:
+        return str(int(self.value))
 
     def __repr__(self) -> str:
         return f"integer({int(self.value)})"
@@ -278,6 +272,9 @@ class Integer(Result):
 
     def __int__(self) -> int:
         return int(self.value)
+
+    def __hash__(self) -> int:
+        raise UnsupportedError("a recorded whole number is no key of a dict: use int(i.value)")
 
 
 class Leaf(Var):
@@ -322,6 +319,10 @@ class Leaf(Var):
     def grad(self, value: float | None) -> None:
         self._grad = None if value is None else float(value)
 
+    def deposit(self, adjoints: np.ndarray) -> None:
+        """Add an adjoint, a vector of one, to the gradient."""
+        self._grad = (self._grad or 0.0) + float(adjoints[0])
+
     def zero_grad(self) -> None:
         """Forget the gradient: `x.grad = None`."""
         self._grad = None
@@ -331,14 +332,6 @@ class Leaf(Var):
 
     def detach(self) -> Leaf:
         return constant(self.number)
-
-    @property
-    def op(self) -> str:
-        return "leaf" if self._needs_grad else "constant"
-
-    @property
-    def parents(self) -> tuple[Var | float, ...]:
-        return ()
 
     def _rebind(self, name: str, other: Any) -> Any:
         """The in-place operators: an update of the leaf."""
@@ -380,26 +373,6 @@ def _restored(value: float, name: str, needs_grad: bool, grad: float | None) -> 
     leaf = Leaf(value, name, needs_grad)
     leaf.grad = grad
     return leaf
-
-
-def var(value: float, name: str = "") -> Leaf:
-    """A leaf: a number that gradients are taken with respect to.
-
-    `name` is shown in listings.  Raises `UnsupportedError` for what is not a real number.
-
-    >>> import ndtape as nt
-    >>> x = nt.var(2.0)
-    >>> y = x * x + nt.sin(x)
-    >>> y.backward()
-    >>> round(x.grad, 6)
-    3.583853
-    """
-    if isinstance(value, Var):
-        raise UnsupportedError("nt.var of a recording value; use x.detach() or x.value for a leaf")
-    try:
-        return Leaf(as_number(value), name)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"nt.var takes one real number: {error}") from None
 
 
 def constant(value: float) -> Leaf:
