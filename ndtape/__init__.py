@@ -1,33 +1,71 @@
 """ndtape: gradients of ordinary Python numeric code, from a compiled tape.
 
 >>> import ndtape as nt
->>> x = nt.var(2.0)
->>> y = nt.sin(x) * x
+>>> x = nt.var([1.0, 2.0])
+>>> y = nt.sin(x) @ x
 >>> y.backward()
->>> round(x.grad, 12)
-0.077003753731
+>>> x.grad.round(6).tolist()
+[1.381773, 0.077004]
 """
 
+from . import numpy as numpy
+from . import optim as optim
+from . import primitives as _primitives  # noqa: F401  registers linear algebra, sorting ...
 from ._version import __version__ as __version__
 from .check import check_grads as check_grads
 from .errors import ArgumentError as ArgumentError
 from .errors import BadTapeError as BadTapeError
 from .errors import CheckError as CheckError
+from .errors import DegenerateWarning as DegenerateWarning
 from .errors import GradientLostError as GradientLostError
 from .errors import GradientLostWarning as GradientLostWarning
 from .errors import LeafWriteError as LeafWriteError
+from .errors import MatrixError as MatrixError
+from .errors import MatrixShapeError as MatrixShapeError
 from .errors import NonFiniteError as NonFiniteError
+from .errors import NotPositiveDefiniteError as NotPositiveDefiniteError
+from .errors import ShapeError as ShapeError
+from .errors import SingularMatrixError as SingularMatrixError
 from .errors import SpentTapeError as SpentTapeError
 from .errors import TapeError as TapeError
 from .errors import TapeFullError as TapeFullError
 from .errors import UnsupportedError as UnsupportedError
 from .functions import *  # noqa: F403
+from .jacobians import jacobian as jacobian
+from .jacobians import jvp as jvp
+from .jacobians import vjp as vjp
+from .losses import absolute_error as absolute_error
+from .losses import binary_cross_entropy as binary_cross_entropy
+from .losses import cross_entropy as cross_entropy
+from .losses import hinge as hinge
+from .losses import huber as huber
+from .losses import kl_div as kl_div
+from .losses import l2 as l2
+from .losses import layer_norm as layer_norm
+from .losses import log_softmax as log_softmax
+from .losses import logistic_loss as logistic_loss
+from .losses import logsumexp as logsumexp
+from .losses import nll as nll
+from .losses import sigmoid_cross_entropy as sigmoid_cross_entropy
+from .losses import softmax as softmax
+from .losses import softmax_cross_entropy as softmax_cross_entropy
+from .losses import squared_error as squared_error
+from .numpy import fft as fft
+from .numpy import linalg as linalg
+from .numpy.creation import array as array
+from .numpy.creation import empty as empty
+from .numpy.creation import full as full
+from .numpy.creation import ones as ones
+from .numpy.creation import zeros as zeros
+from .record.arrays import Array as Array
+from .record.arrays import var as var
 from .record.backward import define as define
+from .record.calls import Primitive as Primitive
+from .record.calls import primitive as primitive
 from .record.core import Recorder as Tape  # noqa: F401
 from .record.core import no_grad as no_grad
 from .record.core import record_lines as record_lines
 from .record.values import Var as Var
-from .record.values import var as var
 from .reference import table as table
 from .transforms import grad as grad
 from .transforms import hvp as hvp

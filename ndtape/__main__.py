@@ -1,14 +1,35 @@
-"""``python -m ndtape``: versions and the state of the compile cache; ``warmup`` fills it."""
+"""``python -m ndtape``: versions, the state of the compile cache and how long a start takes.
+
+``python -m ndtape warmup`` fills the cache; ``warmup all`` with the kernels of every operation.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from . import __version__
-from .run import address, entry, sweeps
+from .ops import KERNELS, OTHERS, WIDE, WIDE_CODES
+from .run import entry, kernel, sweeps
+
+# The kernels that most programs with arrays need; the others are compiled when they are met.
+COMMON = ("copy", "add", "subtract", "multiply", "divide", "negative", "square", "maximum", "sqrt",
+          "exp", "log", "sin", "cos", "tanh", "sigmoid", "relu", "where", "less", "greater",
+          "stop")  # fmt: skip
+FIRST_GRADIENT = """
+import time
+start = time.perf_counter()
+import ndtape as nt
+x = nt.var([[1.0, 2.0], [3.0, 4.0]])
+nt.tanh(x @ x.T + x).sum().backward()
+print(time.perf_counter() - start)
+"""
 
 
 def versions() -> str:
@@ -21,22 +42,32 @@ def versions() -> str:
     return "\n".join(lines)
 
 
-def warmup() -> str:
-    """Compile every sweep, or load it from the cache; a line each."""
-    from ._jit import Sweep, compiled_afresh
+def warmup(everything: bool = False) -> str:
+    """Compile sweeps and kernels, or load them from the cache; a line each."""
+    from ._jit import Sweep
 
-    module = sweeps()
     start = time.perf_counter()
     for name in ("holding", "releasing", "replay"):
         entry(name)
     lines = [f"  {'entries':<28}{time.perf_counter() - start:6.2f} s"]
-    for name, sweep in vars(module).items():
+    for name, sweep in vars(sweeps()).items():
         if isinstance(sweep, Sweep):
-            start = time.perf_counter()
-            address(name)
-            how = "compiled" if name in compiled_afresh else "from the cache"
-            lines.append(f"  {name:<28}{time.perf_counter() - start:6.2f} s  {how}")
+            lines.append(_timed(name, sweep))
+    names = [w.name for w in WIDE] if everything else [*(o[0] for o in OTHERS), *COMMON]
+    for name in names:
+        wide = WIDE[WIDE_CODES[name] - WIDE[0].code]
+        for table in KERNELS if everything else KERNELS[:2]:
+            lines.append(_timed(f"{name}_{table}", kernel(wide, table)))
     return "\n".join(lines)
+
+
+def _timed(name: str, sweep: Any) -> str:
+    from ._jit import compiled_afresh
+
+    start = time.perf_counter()
+    sweep.address  # noqa: B018
+    how = "compiled" if name in compiled_afresh else "from the cache"
+    return f"  {name:<28}{time.perf_counter() - start:6.2f} s  {how}"
 
 
 def cache_state() -> str:
@@ -55,14 +86,35 @@ def cache_state() -> str:
     )
 
 
+def start_up() -> str:
+    """Seconds to the first gradient of an array program in a fresh process, import included."""
+    with tempfile.TemporaryDirectory() as empty:
+        cold, warm = (_first_gradient(empty) for _ in range(2))
+    return (
+        f"first array gradient in a fresh process: {cold:.1f} s with an empty compile cache, "
+        f"{warm:.2f} s with a full one"
+    )
+
+
+def _first_gradient(cache: str) -> float:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_GRADIENT], env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    return float(done.stdout)
+
+
 def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["warmup"]):
-        print("usage: python -m ndtape [warmup]")
+    if arguments not in ([], ["warmup"], ["warmup", "all"]):
+        print("usage: python -m ndtape [warmup [all]]")
         return 2
-    print(versions())
+    print(versions(), flush=True)
     if arguments:
-        print(warmup())
-    print(cache_state())
+        print(warmup(everything=len(arguments) > 1))
+    print(cache_state(), flush=True)
+    if not arguments:
+        print(start_up())
     return 0
 
 
