@@ -1,15 +1,17 @@
-"""Activations and losses written with scalars: values, derivatives, and what large arguments do.
+"""Activations and losses, of scalars and of arrays: values, derivatives, large arguments.
 
 Formulas as a textbook prints them break down where an exponential overflows: they give inf, or nan,
 where the function itself is perfectly tame. Each section shows the printed form failing, a form
-that holds, and the numbers that every form must give in the middle.
+that holds, and the numbers that every form must give in the middle. The first sections write each
+function with scalars; the last ones use the functions that ndtape has for arrays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from walkthrough import Numbers, same, walk
+import numpy as np
+from walkthrough import Numbers, same, same_array, walk
 
 import ndtape as nt
 
@@ -206,6 +208,100 @@ def softmax_cross_entropy_section(numbers: Numbers) -> None:
     numbers.check_all("(1000,0,-1000), class 2: slope", slope, "1 0 -1")
 
 
+def array_activations(numbers: Numbers) -> None:
+    """arrays: sigmoid, tanh and relu of all elements, far out as well"""
+    x = np.array([-1000.0, -1.0, 0.0, 1.0, 1000.0])
+    for name, f, value, slope in [
+        (
+            "sigmoid",
+            nt.sigmoid,
+            "0 0.268941421370 0.5 0.731058578630 1",
+            "0 0.196611933241 0.25 0.196611933241 0",
+        ),
+        (
+            "tanh",
+            np.tanh,
+            "-1 -0.761594155956 0 0.761594155956 1",
+            "0 0.419974341614 1 0.419974341614 0",
+        ),
+        ("relu", nt.relu, "0 0 0 1 1000", "0 0 0 1 1"),
+    ]:
+        found, pullback = nt.vjp(f, x)
+        numbers.check_array(name, found, (5,), value)
+        numbers.check_array(f"{name}: slope", pullback(np.ones(5))[0], (5,), slope)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        printed = (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x))
+    numbers.check_all("tanh as printed, far out", printed[[0, 4]], "nan nan")
+
+
+def array_losses(numbers: Numbers) -> None:
+    """arrays: logistic loss, regularisation, squared error, cross entropy"""
+    x, y = np.array([2.0, 2.0, 1000.0]), np.array([-1.0, 1.0, -1.0])
+    each = nt.logistic_loss(x, y, reduction="none")
+    numbers.check_array("logistic loss", each, (3,), "2.126928011043 0.126928011043 1000")
+    slope = nt.grad(lambda x: nt.logistic_loss(x, y, reduction="sum"))(x)
+    numbers.check_array("its slope", slope, (3,), "0.880797077978 -0.119202922022 1")
+
+    value, slope = nt.value_and_grad(nt.l2)(np.array([1.0, 2.0, 3.0]), 0.1)
+    numbers.check("regularisation", value, "1.40000000000")
+    numbers.check_array("2·y·x", slope, (3,), "0.200000000000 0.400000000000 0.600000000000")
+
+    p, target = np.array([4.5, 1.0]), np.array([3.0, 1.5])
+    each = nt.squared_error(p, target, reduction="none")
+    numbers.check_array("squared error", each, (2,), "2.25 0.25")
+    slope = nt.grad(lambda p: nt.squared_error(p, target, reduction="sum"))(p)
+    numbers.check_array("2(p - y)", slope, (2,), "3 -1")
+
+    rows = np.array(ROWS)
+    for name, targets in [("class", np.array(CLASSES)), ("one-hot", np.array(ONE_HOT, float))]:
+
+        def loss(rows, targets=targets):
+            return nt.cross_entropy(rows, targets, reduction="sum")
+
+        value, slope = nt.value_and_grad(loss)(rows)
+        numbers.check(f"cross entropy by {name}", value, "0.867500567705")
+        numbers.check_array(
+            f"slope by {name}", slope, (2, 3), "-1.428571428571 0 0  0 0 -1.666666666667"
+        )
+        same(nt.cross_entropy(rows, targets), value / 2)  # the mean, where nothing else is said
+
+    # y·log(o) with y = 0 and o = 0 is nan as printed, and so is -y/o; the loss gives 0 for both.
+    sure, target = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        numbers.check("0·log 0 in an array, as printed", -np.sum(target * np.log(sure)), "nan")
+    value, slope = nt.value_and_grad(nt.cross_entropy)(sure, target)
+    numbers.check("0·log 0 in an array: loss", abs(value), "0")
+    numbers.check_array("0·log 0 in an array: slope", slope, (1, 2), "-1 0")
+
+
+def array_softmax(numbers: Numbers) -> None:
+    """arrays: softmax, log-softmax, logsumexp and their cross entropy, of rows and far out"""
+    rows = np.array([[1.0, 2.0, 3.0], [1000.0, 0.0, -1000.0]])
+    with np.errstate(over="ignore", invalid="ignore"):
+        printed = np.exp(rows) / np.sum(np.exp(rows), axis=1, keepdims=True)
+    numbers.check("as printed, far out", printed[1, 0], "nan")
+    numbers.check_array(
+        "softmax", nt.softmax(rows), (2, 3), "0.09003057 0.24472847 0.66524096  1 0 0"
+    )
+    numbers.check_array(
+        "log-softmax",
+        nt.log_softmax(rows),
+        (2, 3),
+        "-2.40760596 -1.40760596 -0.40760596  0 -1000 -2000",
+    )
+    numbers.check("logsumexp", nt.logsumexp(np.array([1000.0, 1000.0])), "1000.69314718056")
+    classes = np.array([1, 2])
+    each = nt.softmax_cross_entropy(rows, classes, reduction="none")
+    numbers.check_array("by class", each, (2,), "1.40760596 2000")
+    slope = nt.grad(lambda x: nt.softmax_cross_entropy(x, classes, reduction="sum"))(rows)
+    numbers.check_array("its slope", slope, (2, 3), "0.09003057 -0.75527153 0.66524096  1 0 -1")
+    soft = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    value, slope = nt.value_and_grad(nt.softmax_cross_entropy)(rows, soft)
+    numbers.check("soft targets: the mean", value, "0.55380298")
+    same_array(slope, (nt.softmax(rows) * soft.sum(axis=1, keepdims=True) - soft) / 2)
+
+
 SECTIONS = [
     sigmoid,
     relu,
@@ -216,12 +312,15 @@ SECTIONS = [
     cross_entropy,
     softmax_section,
     softmax_cross_entropy_section,
+    array_activations,
+    array_losses,
+    array_softmax,
 ]
 
 
 def main() -> Numbers:
     """All sections; the numbers by name."""
-    return walk("Activations and losses, written with scalars", SECTIONS)
+    return walk("Activations and losses, of scalars and of arrays", SECTIONS)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 
 class Numbers(dict):
     """The numbers a walk-through has shown, by section and name."""
@@ -30,6 +32,24 @@ class Numbers(dict):
         for i, (value, text) in enumerate(zip(values, texts, strict=True)):
             self._hold(f"{name}[{i}]", value, text)
         print(f"    {name:34s} = {'  '.join(texts)}")
+
+    def check_array(self, name: str, value: object, shape: tuple[int, ...], printed: str) -> None:
+        """The same for an array of that shape, a line of print for each of its rows."""
+        array = np.asarray(getattr(value, "value", value))
+        if array.shape != shape:
+            raise AssertionError(f"{name} should have the shape {shape}, but has {array.shape}")
+        texts = printed.split()
+        if array.size != len(texts):
+            raise AssertionError(f"{name} has {array.size} numbers, but {len(texts)} are printed")
+        for position, text in zip(np.ndindex(shape), texts, strict=True):
+            self._hold(f"{name}[{', '.join(map(str, position))}]", array[position], text)
+        columns = shape[-1] if shape else 1
+        rows = [texts[i : i + columns] for i in range(0, len(texts), columns)]
+        width = max(map(len, texts))
+        head = f"    {f'{name} {shape}':34s} = "
+        for row in rows:
+            print(head + "  ".join(text.rjust(width) for text in row))
+            head = " " * len(head)
 
     def _hold(self, name: str, value: object, printed: str) -> None:
         key = f"{self.section}: {name}"
@@ -69,3 +89,12 @@ def same(actual: float, expected: float, within: float = 1e-12) -> None:
     """Two ways to one number: they must agree to `within`, relative to it."""
     if not math.isclose(actual, expected, rel_tol=within, abs_tol=1e-300):
         raise AssertionError(f"{actual!r} is not {expected!r}")
+
+
+def same_array(actual: object, expected: object, within: float = 1e-12) -> None:
+    """The same for arrays: equal shapes, and entries that agree to `within`, relative above 1."""
+    a, b = (np.asarray(getattr(x, "value", x)) for x in (actual, expected))
+    if a.shape != b.shape:
+        raise AssertionError(f"the shapes {a.shape} and {b.shape} differ")
+    if not np.allclose(a, b, rtol=within, atol=within):
+        raise AssertionError(f"{a} is not {b}")

@@ -1,7 +1,9 @@
-"""Put the tables of `results/chain.json` into README.md, between its two `perf:chain` comments.
+"""Put the tables of the reports in `results` into README.md, each between its two comments.
+
+The tables of `chain.json` go between <!-- perf:chain --> and <!-- /perf:chain -->, and so on.
 
 python perf/table.py            rewrite README.md
-python perf/table.py --check    only say whether README.md agrees with the report (exit status)
+python perf/table.py --check    only say whether README.md agrees with the reports (exit status)
 """
 
 import argparse
@@ -12,9 +14,10 @@ from pathlib import Path
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
 from report import TITLES, gradient_table, markdown
+from small_report import readme_tables
 
 HERE = Path(__file__).parent
-START, END = "<!-- perf:chain -->", "<!-- /perf:chain -->"
+RESULTS = HERE / "results"
 SHOWN = [("circle", RECORD), ("circle", REPLAY), ("wide", REPLAY)]
 
 
@@ -29,36 +32,48 @@ def conditions(report):
     )
 
 
-def section(report):
-    """The text between the two comments."""
+def chain_tables(report):
     parts = []
     for problem, task in SHOWN:
         header, lines = gradient_table(report, problem, task)
         if lines:
             title = PROBLEMS[problem].title
             parts.append(f"**{title}**: {TITLES[task]}\n\n{markdown(header, lines)}")
-    return "\n\n".join([*parts, conditions(report)])
+    return parts
 
 
-def with_section(text, body):
+TABLES = {"chain": chain_tables, "small_tensors": readme_tables}  # by the name of the report
+
+
+def section(name, report):
+    """The text between the two comments."""
+    return "\n\n".join([*TABLES[name](report), conditions(report)])
+
+
+def with_section(text, name, body):
     """The README with `body` between its comments; says what is wrong if they are not there."""
-    before, opened, rest = text.partition(START)
-    _, closed, after = rest.partition(END)
+    start, end = f"<!-- perf:{name} -->", f"<!-- /perf:{name} -->"
+    before, opened, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
     if not (opened and closed):
-        sys.exit(f"the README needs the comments {START} and {END}, in this order")
-    return f"{before}{START}\n\n{body}\n\n{END}{after}"
+        sys.exit(f"the README needs the comments {start} and {end}, in this order")
+    return f"{before}{start}\n\n{body}\n\n{end}{after}"
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if stale")
-    parser.add_argument("--report", type=Path, default=HERE / "results" / "chain.json")
+    parser.add_argument("--report", type=Path, nargs="+", help="all in perf/results if not given")
     parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
     options = parser.parse_args(arguments)
     current = options.readme.read_text(encoding="utf-8")
-    wanted = with_section(current, section(json.loads(options.report.read_text(encoding="utf-8"))))
+    known = (RESULTS / f"{name}.json" for name in TABLES)
+    wanted = current
+    for path in options.report or [path for path in known if path.exists()]:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        wanted = with_section(wanted, path.stem, section(path.stem, report))
     if options.check and current != wanted:
-        sys.exit("README.md does not show the figures of the report: run python perf/table.py")
+        sys.exit("README.md does not show the figures of the reports: run python perf/table.py")
     if not options.check:
         options.readme.write_text(wanted, encoding="utf-8")
 

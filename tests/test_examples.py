@@ -77,7 +77,7 @@ WALKTHROUGHS = {
     "a2_quiz": {"solution: dc_dx": -9.62605866314},
 }
 HELPERS = {"walkthrough"}
-TESTED_ELSEWHERE = {"moons", "demo"}
+TESTED_ELSEWHERE = {"moons", "demo", "b_jacobians", "d_network", "e_arm", "e_models", "e_real_data"}
 
 
 def test_every_example_is_run():
