@@ -1,4 +1,4 @@
-"""The README's programs print what the README says, and its links lead somewhere."""
+"""The programs of README and docs print what stands below them, and links lead somewhere."""
 
 import contextlib
 import io
@@ -11,25 +11,32 @@ from ndtape.ops import TABLE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.S)
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in
+         [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}  # fmt: skip
+PROGRAMS = [
+    pytest.param(name, *found, id=f"{name}-{i}")
+    for name, text in PAGES.items()
+    for i, found in enumerate(re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", text, re.S))
+]
 
 
 def test_there_are_programs():
-    assert len(PROGRAMS) == README.count("```python") >= 2
+    assert len(PROGRAMS) == sum(text.count("```python") for text in PAGES.values()) >= 8
 
 
-@pytest.mark.parametrize(("program", "printed"), PROGRAMS)
-def test_program_prints_what_the_readme_says(program, printed):
+@pytest.mark.parametrize(("name", "program", "printed"), PROGRAMS)
+def test_program_prints_what_stands_below(name, program, printed):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(program, "README.md", "exec"), {})
+        exec(compile(program, name, "exec"), {})
     assert out.getvalue() == printed
 
 
 def test_links_exist():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert not [link for link in links if not (ROOT / link).exists()]
+    for name, text in PAGES.items():
+        folder = ROOT if name == "README.md" else ROOT / "docs"
+        links = re.findall(r"\]\(([^)#:]+)\)", text)
+        assert not [link for link in links if not (folder / link).exists()], name
 
 
 def test_number_of_operations():
