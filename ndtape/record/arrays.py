@@ -298,10 +298,10 @@ class Array(Bare):
         function = core.foreign_function()
         if function:
             raise GradientLostError(
-                f"{function} cannot see recording arrays and would drop their gradient; the "
-                "functions of SciPy that are recorded are ufuncs with a row in nt.table(), those of "
-                "nt.linalg (expm, solve_triangular ...), nt.logsumexp, nt.softmax, np.convolve; "
-                "nt.primitive(value, vjp) adds others, and x.value gives plain numbers "
+                f"{function} cannot see recording arrays and would drop their gradient; of SciPy, "
+                "ufuncs with a row in nt.table() are recorded, and nt.linalg (expm, "
+                "solve_triangular ...), nt.logsumexp, nt.softmax, np.convolve do the same as others; "
+                "nt.primitive(value, vjp) adds your own, and x.value gives plain numbers "
                 f"[{core.user_line()}]"
             )
         raise GradientLostError(

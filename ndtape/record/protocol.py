@@ -160,7 +160,7 @@ def _plainly(name: str, operands: tuple[Any, ...]) -> Any:
     if name == "matmul":
         return _product(*operands)
     if name == "float_power":  # always float64
-        operands = tuple(as_array(x).astype(float) if _is_array(x) else x for x in operands)
+        operands = tuple(as_array(x).astype(float) if x.__class__ in LISTS else x for x in operands)
     row = ROW_OF_UFUNC.get(name)
     if row is None:
         implementation = IMPLEMENTATIONS.get(getattr(np, name, None))
@@ -247,19 +247,20 @@ def _install() -> None:
 
 
 _install()
-scalar_ufunc = Var.__array_ufunc__
+LISTS = {list, tuple, np.ndarray, Array}
 
 
 def _scalar_ufunc(self: Any, ufunc_: Any, method: str, *operands: Any, **options: Any) -> Any:
     """A ufunc of scalars goes the short way; with an array among the operands, ours."""
-    known = ufunc_.__name__ in FUNCTIONS
-    if method != "__call__" or options or not known or any(map(_is_array, operands)):
+    if options or method != "__call__":
         return ufunc(ufunc_, method, *operands, **options)
-    return scalar_ufunc(self, ufunc_, method, *operands)
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, (Array, list)) or (isinstance(x, np.ndarray) and x.ndim > 0)
+    function = FUNCTIONS.get(ufunc_.__name__)
+    if function is None:
+        return ufunc(ufunc_, method, *operands)
+    for x in operands:
+        if x.__class__ in LISTS:
+            return ufunc(ufunc_, method, *operands)
+    return function(*operands)
 
 
 setattr(Var, "__array_ufunc__", _scalar_ufunc)  # noqa: B010
