@@ -300,7 +300,7 @@ class Array(Bare):
             raise GradientLostError(
                 f"{function} cannot see recording arrays and would drop their gradient; of SciPy, "
                 "ufuncs with a row in nt.table() are recorded, and nt.linalg (expm, "
-                "solve_triangular ...), nt.logsumexp, nt.softmax, np.convolve do the same as others; "
+                "solve_triangular ...), nt.logsumexp, nt.softmax and np.convolve replace others; "
                 "nt.primitive(value, vjp) adds your own, and x.value gives plain numbers "
                 f"[{core.user_line()}]"
             )
