@@ -305,3 +305,13 @@ def test_arrays_built_of_recording_values(build):
     except (nt.TapeError, TypeError, nt.GradientLostWarning):
         return
     assert made is NotImplemented or isinstance(made, nt.Array | nt.Var)
+
+
+def test_recording_floats_in_an_array_of_integers():
+    x = nt.var([1.5, 2.5]) * 1.0
+    whole = nt.zeros(2, dtype=int)
+    for write in (lambda: whole.__setitem__(0, x[0]), lambda: whole.__setitem__(slice(None), x)):
+        with pytest.raises(nt.GradientLostError, match="array of int64"):
+            write()
+    whole[:] = np.trunc(x).astype(int)
+    assert whole.value.tolist() == [1, 2]

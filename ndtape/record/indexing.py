@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import GradientLostError, ShapeError
 from ..nest import contiguous
 from . import core
 from .arrays import (
@@ -357,6 +357,12 @@ def _cast_for(x: Array, value: Any) -> Any:
     source = value.dtype if isinstance(value, Array) else as_array(value).dtype
     if source == x.dtype or (x.dtype == np.float64 and source.kind != "c"):
         return value
+    if source.kind == "f" and x.dtype.kind in "ib":
+        raise GradientLostError(
+            f"a write of recording floats into an array of {x.dtype} would truncate them and drop "
+            "their gradient: make the array of floats, or write np.trunc(v).astype(int) "
+            f"[{core.user_line()}]"
+        )
     return cast(value, x.dtype)
 
 
