@@ -7,6 +7,7 @@ a scalar value where the shape is (), or plain NumPy results when nothing is rec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,6 @@ def dtype_of(x: Any) -> np.dtype[Any]:
 
 # --- reductions -----------------------------------------------------------------------------------
 
-_reductions: dict[Any, fast.Plan] = {}
 REDUCTIONS: dict[str, Callable[..., Any]] = {"sum": np.sum, "max": np.max, "min": np.min}
 
 
@@ -97,19 +97,12 @@ def reduce(name: str, x: Any, axes: tuple[int, ...]) -> Any:
 
     Ties of max and min share the derivative equally.
     """
-    if x.__class__ is Array and x.dtype is FLOAT64:
-        key = name, x.shape, x.strides, axes
-        plan = _reductions.get(key)
-        if plan is None:
-            z = _reduced(name, x, axes)
-            fast.captured(_reductions, key, z, x)
-            return z
-        z = fast.one(plan, x)
-        if z is None:
-            held = fast.known(plan, x)
-            z = fast.one(plan, x) if held is not None else None
-        return _reduced(name, x, axes) if z is None else z
-    return _reduced(name, x, axes)
+    return _reduction(name, axes)(x)
+
+
+@cache
+def _reduction(name: str, axes: tuple[int, ...]) -> Callable[[Any], Any]:
+    return fast.unary(lambda x: _reduced(name, x, axes))
 
 
 def _reduced(name: str, x: Any, axes: tuple[int, ...]) -> Any:
