@@ -194,7 +194,7 @@ class Tape:
         self.constants = np.empty(16)
         self.words = np.zeros(256, np.int64)
         self.interned: dict[tuple[int, ...], int] = {}
-        self.wide: list[tuple[int, int, int]] = []
+        self.wide: list[list[int]] = []
         self.codes: set[int] = set()
         self.calls: list[Any] = []
         self.k: Any = memoryview(self.constants)
@@ -288,7 +288,7 @@ class Tape:
 
     def slot_of_index(self, i: int) -> int:
         """The first result slot of instruction i."""
-        j = bisect_left(self.wide, (i,)) - 1
+        j = bisect_left(self.wide, [i]) - 1
         if j < 0:
             return i
         index, slot, size = self.wide[j]
@@ -315,7 +315,7 @@ class Tape:
         """First result slots of instructions lo..hi, which may lie in the future: scalars then."""
         out = np.arange(lo, hi, dtype=np.int64)
         out += self.slot_of_index(lo) - lo
-        j = bisect_left(self.wide, (lo,))
+        j = bisect_left(self.wide, [lo])
         if j < len(self.wide):
             entries = np.array(self.wide[j:], np.int64)
             entries = entries[entries[:, 0] < hi - 1]
@@ -432,8 +432,12 @@ class Tape:
         """Add one instruction and return its result slot: the one way in besides the recorders."""
         if self.n == self.chunks[-1].size:
             self.open_chunk()
+        # Nothing is called and no container made until n is written: see record/fast.py.
         chunk, n = self.chunks[-1], self.n
-        chunk.op[n], chunk.a[n], chunk.b[n], chunk.c[n] = code, a, b, c
+        chunk.op[n] = code
+        chunk.a[n] = a
+        chunk.b[n] = b
+        chunk.c[n] = c
         self.n = n + 1
         return self.origin + n
 
@@ -445,13 +449,20 @@ class Tape:
         self.check_room(size)
         c = self.descriptor(words, share)
         self.codes.add(code)
+        entry = [0, 0, size]
+        entries = (entry,)
         if self.n == self.chunks[-1].size:
             self.open_chunk()
-        # From here on nothing is called: no other thread may see one half of it.
+        # From here on nothing is called, and no container made: see record/fast.py.
         chunk, n = self.chunks[-1], self.n
         slot = n + self.origin
-        chunk.op[n], chunk.a[n], chunk.b[n], chunk.c[n] = code, a, b, c
-        self.wide += ((self.base + n, slot, size),)
+        chunk.op[n] = code
+        chunk.a[n] = a
+        chunk.b[n] = b
+        chunk.c[n] = c
+        entry[0] = self.base + n
+        entry[1] = slot
+        self.wide += entries
         self.n = n + 1
         self.origin += size - 1
         return slot
@@ -478,7 +489,7 @@ class Tape:
         for j in np.flatnonzero(ops >= FIRST_WIDE).tolist():
             size = int(self.words[int(columns["c"][done + j]) + nest.SIZE])
             self.check_room(size)
-            self.wide.append((self.base + self.n + j, self.origin + self.n + j, size))
+            self.wide.append([self.base + self.n + j, self.origin + self.n + j, size])
             self.origin += size - 1
             self.codes.add(int(ops[j]))
 

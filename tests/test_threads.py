@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import math
 import sys
 import threading
@@ -438,3 +439,32 @@ def test_a_compaction_beside_other_threads(eager_switching, monkeypatch):
         kept.sum().backward(retain_graph=True)
         np.testing.assert_allclose(w.grad, expected * (k + 1.0), rtol=1e-14)
         w.grad = None
+
+
+def test_the_garbage_collector_may_switch_threads(eager_switching):
+    """Callbacks of the collector are Python code: making a container may let another thread run."""
+    w = nt.var(np.array([0.5, 1.0, 1.5]))
+    base = w * 1.0
+
+    def work(k):
+        for _ in range(4):
+            y = base
+            for _ in range(25):
+                y = y + w * float(k)
+                y = y * 1.0
+        return y
+
+    def callback(phase, info):
+        return [None for _ in range(3)]
+
+    before = gc.get_threshold()
+    gc.callbacks.append(callback)
+    gc.set_threshold(7)
+    try:
+        found = in_threads(work, 6)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(callback)
+    nt.verify(base.storage.tape)
+    for k, y in enumerate(found):
+        np.testing.assert_allclose(y.value, w.value * (1.0 + 25.0 * k))

@@ -64,8 +64,9 @@ def made(plan: Plan) -> Any:
 
 
 # Threads may share results.  Between reading the first slot and writing that of the result nothing
-# is called, so that the interpreter cannot switch threads there: hence the lines that the functions
-# below repeat.
+# is called and no container is made (making one may start the garbage collector, which may run
+# Python code), so that the interpreter cannot switch threads there: hence the lines that the
+# functions below repeat.
 
 
 def one(plan: Plan, x: Array) -> Any:
@@ -75,6 +76,8 @@ def one(plan: Plan, x: Array) -> Any:
         return None
     z = made(plan)
     holder = z if plan.shape is None else z.storage
+    entry = [0, 0, plan.size]
+    entries = (entry,)
     try:
         tape = sx.tape
         if tape is None:
@@ -94,7 +97,9 @@ def one(plan: Plan, x: Array) -> Any:
         return None
     slot = n + tape.origin
     tape.codes |= plan.codes
-    tape.wide += ((tape.base + n, slot, plan.size),)
+    entry[0] = tape.base + n
+    entry[1] = slot
+    tape.wide += entries
     tape.origin += plan.size - 1
     tape.n = n + 1
     holder.slot = slot
@@ -108,6 +113,8 @@ def two(plan: Plan, x: Array, y: Array) -> Any:
         return None
     z = made(plan)
     holder = z if plan.shape is None else z.storage
+    entry = [0, 0, plan.size]
+    entries = (entry,)
     try:
         tape = sx.tape
         if tape is None:
@@ -134,7 +141,9 @@ def two(plan: Plan, x: Array, y: Array) -> Any:
         return None
     slot = n + tape.origin
     tape.codes |= plan.codes
-    tape.wide += ((tape.base + n, slot, plan.size),)
+    entry[0] = tape.base + n
+    entry[1] = slot
+    tape.wide += entries
     tape.origin += plan.size - 1
     tape.n = n + 1
     holder.slot = slot
@@ -148,6 +157,8 @@ def right_number(plan: Plan, x: Array, number: float) -> Any:
         return None
     z = made(plan)
     holder = z if plan.shape is None else z.storage
+    entry = [0, 0, plan.size]
+    entries = (entry,)
     try:
         tape = sx.tape
         if tape is None:
@@ -170,7 +181,9 @@ def right_number(plan: Plan, x: Array, number: float) -> Any:
     tape.kn = constant + 1
     slot = n + tape.origin
     tape.codes |= plan.codes
-    tape.wide += ((tape.base + n, slot, plan.size),)
+    entry[0] = tape.base + n
+    entry[1] = slot
+    tape.wide += entries
     tape.origin += plan.size - 1
     tape.n = n + 1
     holder.slot = slot
@@ -230,6 +243,8 @@ def mixed(plan: Plan, x: Any, y: Any) -> Any:
     """Record a plan on operands of any kind, of which one is an array or a result; or None."""
     z = made(plan)
     holder = z if plan.shape is None else z.storage
+    entry = [0, 0, plan.size]
+    entries = (entry,)
     with core.growth:
         try:
             holder.tape = tape = _tape_of(x, y)
@@ -246,7 +261,9 @@ def mixed(plan: Plan, x: Any, y: Any) -> Any:
             return None
         slot = n + tape.origin
         tape.codes |= plan.codes
-        tape.wide += ((tape.base + n, slot, plan.size),)
+        entry[0] = tape.base + n
+        entry[1] = slot
+        tape.wide += entries
         tape.origin += plan.size - 1
         tape.n = n + 1
         holder.slot = slot
