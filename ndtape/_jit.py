@@ -28,11 +28,16 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from ._version import __version__
-from .ops import FRAME
+from .ops import FRAME, PLAN
 
 # "numpy": 1/0 is inf.  Never fastmath: nan and signed zeros must survive.
 FLAGS: dict[str, Any] = {"error_model": "numpy"}
-ADJOINTS = FRAME.index("g")
+ADJOINTS, VALUES, TANGENTS, CHANGES = (FRAME.index(name) for name in "gvth")
+
+(
+    PLAN_FORWARD, PLAN_REVERSE, PLAN_FRAME, PLAN_INPUTS, PLAN_KNOWN, PLAN_END, PLAN_TOP, PLAN_ROOT,
+    PLAN_SLOTS, PLAN_FIRST, PLAN_COUNT, PLAN_RUNS, PLAN_CALLS, PLAN_TANGENT, PLAN_SECOND,
+) = range(len(PLAN))  # fmt: skip
 
 jit = numba.njit(**FLAGS)
 u8 = types.uint64
@@ -234,14 +239,98 @@ def _replay(  # type: ignore[no-untyped-def]
     return status
 
 
-def entry(name: str) -> Callable[..., int]:
-    """The compiled entry "holding", "releasing" (the GIL) or "replay".
+_sweep_twice = numba.njit(**FLAGS, inline="always")(_replay)
 
-    The first two are called as ``call(sweep.address, frame, lo, hi)``; all answer a status.
+
+def _replay_flat(plan, x, out):  # type: ignore[no-untyped-def]
+    """A whole call of a traced function: inputs in, sweeps, results out; (status, value of root).
+
+    In one piece, so that threads cannot disturb each other while the GIL is held.  A call that
+    ends early answers its number in place of the value: whoever goes on with what it has computed
+    must know that nobody called after it.
     """
-    function = {"holding": _call_holding, "releasing": _call_releasing, "replay": _replay}[name]
+    p = u8_at(plan)
+    frame = p[PLAN_FRAME]
+    f = u8_at(frame)
+    v = f8_at(f[VALUES])
+    count = p[PLAN_COUNT]
+    if u8(x.size) != p[PLAN_INPUTS] or u8(out.size) != count:
+        return -1, 0.0
+    calls = u8_at(p[PLAN_CALLS])
+    calls[0] += u8(1)
+    for i in range(p[PLAN_INPUTS]):
+        v[i] = x[i]
+    source = v
+    known, hi, root = p[PLAN_KNOWN], p[PLAN_END], p[PLAN_ROOT]
+    if p[PLAN_REVERSE] != u8(0):
+        status = _sweep_twice(
+            p[PLAN_FORWARD], p[PLAN_REVERSE], frame, known, known, hi, p[PLAN_TOP], root,
+            p[PLAN_SLOTS], u8(1),
+        )  # fmt: skip
+        source = f8_at(f[ADJOINTS])
+    else:
+        status = call_at(p[PLAN_FORWARD], frame, known, hi)  # type: ignore[call-arg, var-annotated]
+    if status != 0:
+        return status, float(calls[0])
+    first = p[PLAN_FIRST]
+    for i in range(count):
+        out[i] = source[first + i]
+    p[PLAN_RUNS] += u8(1)
+    return status, v[root]
+
+
+def _replay_second(plan, x, direction, gradient, product):  # type: ignore[no-untyped-def]
+    """The same for a Hessian times a direction: forward, tangent, forward over reverse."""
+    p = u8_at(plan)
+    frame = p[PLAN_FRAME]
+    f = u8_at(frame)
+    v, g, t, h = f8_at(f[VALUES]), f8_at(f[ADJOINTS]), f8_at(f[TANGENTS]), f8_at(f[CHANGES])
+    inputs, count = p[PLAN_INPUTS], p[PLAN_COUNT]
+    if u8(x.size) != inputs or u8(direction.size) != inputs or u8(gradient.size) != count:
+        return -1, 0.0
+    calls = u8_at(p[PLAN_CALLS])
+    calls[0] += u8(1)
+    slots, known, hi, root = p[PLAN_SLOTS], p[PLAN_KNOWN], p[PLAN_END], p[PLAN_ROOT]
+    for i in range(inputs):
+        v[i] = x[i]
+    status = call_at(p[PLAN_FORWARD], frame, known, hi)  # type: ignore[call-arg, var-annotated]
+    if status != 0:
+        return status, float(calls[0])
+    for i in range(slots):
+        t[i] = g[i] = h[i] = 0.0
+    for i in range(inputs):
+        t[i] = direction[i]
+    g[root] = 1.0
+    call_at(p[PLAN_TANGENT], frame, known, hi)  # type: ignore[call-arg]
+    call_at(p[PLAN_SECOND], frame, known, u8(p[PLAN_TOP] + u8(1)))  # type: ignore[call-arg]
+    first = p[PLAN_FIRST]
+    for i in range(count):
+        gradient[i] = g[first + i]
+        product[i] = h[first + i]
+    p[PLAN_RUNS] += u8(1)
+    return status, v[root]
+
+
+_COMPILED = {"holding": _call_holding, "releasing": _call_releasing, "replay": _replay,
+             "replay_flat": _replay_flat, "replay_second": _replay_second}  # fmt: skip
+
+
+def entry(name: str) -> Callable[..., Any]:
+    """The compiled entry "holding", "releasing" (the GIL), "replay" or "replay_flat".
+
+    The first two are called as ``call(sweep.address, frame, lo, hi)``; the first three answer a
+    status.  "replay_flat" takes a plan, see PLAN, a vector of inputs and one for the results.
+    """
+    function = _COMPILED[name]
     function.__qualname__ = f"{function.__name__}_{__version__}"
     signature_ = types.int64(*[u8] * function.__code__.co_argcount)
+    if name == "replay_flat":
+        vector, result = types.Array(types.float64, 1, "A"), types.Array(types.float64, 1, "C")
+        signature_ = types.Tuple((types.int64, types.float64))(u8, vector, result)
+    if name == "replay_second":
+        vector, result = types.Array(types.float64, 1, "A"), types.Array(types.float64, 1, "C")
+        pair = types.Tuple((types.int64, types.float64))
+        signature_ = pair(u8, vector, vector, result, result)
 
     def build(cache: bool) -> Any:
         nogil = name == "releasing"

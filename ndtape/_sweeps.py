@@ -58,9 +58,9 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "16187357e40b"
-TABLE_HASH = "da93ec85ce80"
-SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
+FINGERPRINT = "7054442c7463"
+TABLE_HASH = "c5fe96dd933e"
+SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
 NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
 sweep = partial(Sweep, fingerprint=FINGERPRINT)
@@ -928,6 +928,14 @@ def forward(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = 1.0 if fabs(x) > 1.7976931348623157e+308 else 0.0
+        elif code == 154:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            if x - y != 0.0:
+                f[17] = 3
+                return i + ONE
         elif 512 <= code < 612:
             status = call_at(u8_at(f[13])[code - 512], frame, i, i + ONE)
             if status != 0:
@@ -2012,6 +2020,8 @@ def reverse(frame, lo, hi):
             pass
         elif code == 153:
             pass
+        elif code == 154:
+            continue
         elif 512 <= code < 612:
             status = call_at(u8_at(f[14])[code - 512], frame, i, i + ONE)
             if status != 0:
@@ -2863,6 +2873,8 @@ def tangent(frame, lo, hi):
             t[r] = 0.0
         elif code == 153:
             t[r] = 0.0
+        elif code == 154:
+            continue
         elif 512 <= code < 612:
             status = call_at(u8_at(f[15])[code - 512], frame, i, i + ONE)
             if status != 0:
@@ -3878,6 +3890,8 @@ def forward_over_reverse(frame, lo, hi):
             pass
         elif code == 153:
             pass
+        elif code == 154:
+            continue
         elif 512 <= code < 612:
             status = call_at(u8_at(f[16])[code - 512], frame, i, i + ONE)
             if status != 0:
@@ -4780,6 +4794,14 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             x = v[p]
             v[r] = select(fabs(x) > 1.7976931348623157e+308, 1.0, 0.0)
+        elif code == 154:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            if any_lane(x - y != 0.0):
+                f[17] = 3
+                return i + ONE
         elif 512 <= code < 612:
             status = NO_LANES
             if status != 0:
@@ -5864,6 +5886,8 @@ def reverse_packs(frame, lo, hi):
             pass
         elif code == 153:
             pass
+        elif code == 154:
+            continue
         elif 512 <= code < 612:
             status = NO_LANES
             if status != 0:
@@ -6715,6 +6739,8 @@ def tangent_packs(frame, lo, hi):
             t[r] = splat(0.0)
         elif code == 153:
             t[r] = splat(0.0)
+        elif code == 154:
+            continue
         elif 512 <= code < 612:
             status = NO_LANES
             if status != 0:
@@ -7730,6 +7756,8 @@ def forward_over_reverse_packs(frame, lo, hi):
             pass
         elif code == 153:
             pass
+        elif code == 154:
+            continue
         elif 512 <= code < 612:
             status = NO_LANES
             if status != 0:

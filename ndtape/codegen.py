@@ -18,7 +18,7 @@ from pathlib import Path
 
 from . import rules
 from ._version import __version__
-from .ops import FIRST_WIDE, FRAME, INTERNAL, OPCODES, TABLE, WIDE, Opcode, table_hash
+from .ops import FIRST_WIDE, FLIPPED, FRAME, INTERNAL, OPCODES, TABLE, WIDE, Opcode, table_hash
 
 HERE = Path(__file__).parent
 TARGET = HERE / "_sweeps.py"
@@ -27,7 +27,8 @@ DOCS = HERE.parent / "docs"
 POINTERS = {"op": "u2_at", "out": "u4_at", "a": "u4_at", "b": "u4_at", "c": "u4_at",
             "k": "f8_at", "mark": "u1_at"}  # fmt: skip
 SLOT_NAME = {"x": "p", "y": "q", "u": "s"}
-NUMBERS = {"STATUS": FRAME.index("status"), "FIRST_WIDE": FIRST_WIDE, "UNKNOWN": 0}
+NUMBERS = {"STATUS": FRAME.index("status"), "FIRST_WIDE": FIRST_WIDE, "UNKNOWN": 0,
+           "FLIPPED": FLIPPED}  # fmt: skip
 SOURCES = ("templates.py", "codegen.py", "map_codegen.py", "rules.py", "_jit.py", "nest.py",
            "reach.py", "spans.py")  # fmt: skip
 PACKED = ("forward", "reverse", "tangent", "forward_over_reverse")
@@ -129,6 +130,8 @@ class Branch:
 
     def statement(self, node: ast.stmt) -> ast.stmt | None:
         node = ast.parse(ast.unparse(node)).body[0]
+        if isinstance(node, ast.If) and not node.orelse:  # of a guard
+            return node
         if isinstance(node, ast.If):  # if p == r: carry += .. else: g[p] += ..
             node.body = [s for s in map(self.statement, node.body) if s is not None]
             node.orelse = [s for s in map(self.statement, node.orelse) if s is not None]
@@ -164,7 +167,7 @@ def _shared(body: list[ast.stmt]) -> list[ast.stmt]:
     """Compute what both arms of `if p == r` add before the test."""
     result: list[ast.stmt] = []
     for node in body:
-        if isinstance(node, ast.If):
+        if isinstance(node, ast.If) and node.orelse:
             added = node.body[0]
             assert isinstance(added, ast.AugAssign) and isinstance(node.orelse[0], ast.AugAssign)
             result += ast.parse(f"d = {ast.unparse(added.value)}").body

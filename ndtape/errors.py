@@ -40,6 +40,13 @@ class ShapeError(TapeError, ValueError, IndexError):
     """Shapes do not fit together, or an index lies outside; the message names both and the line."""
 
 
+class ChangedShapeError(ShapeError):
+    """An operation whose shape depends on numbers gave another shape than when it was recorded."""
+
+    index = -1  # of the instruction
+    shapes: tuple[tuple[int, ...], ...] = ()  # that it gives now
+
+
 class MatrixError(TapeError, np.linalg.LinAlgError):
     """A matrix, or its shape, is not what an operation of linear algebra needs."""
 
@@ -62,6 +69,27 @@ class TapeFullError(TapeError, MemoryError):
 
 class NonFiniteError(TapeError, FloatingPointError):
     """`check_finite` found a nan or an infinity; the message names the instruction and line."""
+
+
+class EscapedError(TapeError, RuntimeError):
+    """A recording value was used after the traced function that recorded it had returned."""
+
+
+class TooManyTapesError(TapeError, RuntimeError):
+    """The branches of a traced function went more ways than it may keep tapes for."""
+
+
+class UnstableProgramError(TapeError, RuntimeError):
+    """A traced function gave another program when it was recorded again with the same branches."""
+
+
+class ConvergenceError(TapeError, ArithmeticError):
+    """A solver gave up; `iterations` and `residual` say how far it came."""
+
+    def __init__(self, message: str, iterations: int = 0, residual: float = np.nan) -> None:
+        super().__init__(message)
+        self.iterations = iterations
+        self.residual = residual
 
 
 class CheckError(TapeError, AssertionError):

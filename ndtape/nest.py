@@ -18,6 +18,9 @@ from .ops import WIDE
 SIZE, FLAGS, U, KIND_WORD, LOOPS, BODY = range(6)  # words of a descriptor
 LOOP = 5  # words a loop: extent and the strides of z, x, y, u
 X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
+# Bits that only the words of a workspace may have: nobody wants the adjoint of this operand of a
+# product, because it is an argument that is not differentiated.
+X_QUIET, Y_QUIET = 8, 16
 
 Loop = tuple[int, int, int, int, int]
 OPERANDS = {w.name: w.operands for w in WIDE}

@@ -34,8 +34,9 @@ ABOVE_1: Interval = (1.05, 6.0)
 AWAY_FROM_0: Interval = (0.4, 5.0)
 ORDER: Interval = (1.0, 4.0)  # whole numbers only, see `polygamma`
 
-INPUT, UNARY, BINARY, TERNARY = "input", "unary", "binary", "ternary"
-OPERANDS = {INPUT: "x", UNARY: "x", BINARY: "xy", TERNARY: "xyu"}
+INPUT, UNARY, BINARY, TERNARY, GUARD = "input", "unary", "binary", "ternary", "guard"
+OPERANDS = {INPUT: "x", UNARY: "x", BINARY: "xy", TERNARY: "xyu", GUARD: "xy"}
+STRUCTURE = {INPUT, GUARD}  # kinds without mathematics
 
 
 class Op(NamedTuple):
@@ -67,7 +68,7 @@ class Op(NamedTuple):
 
 TIE = "half each at a tie"
 FLAT = "0 everywhere, also at the steps"
-INTERNAL = {"input", "copy", "attach", "mz"}  # rows that users meet in listings only
+INTERNAL = {"input", "copy", "attach", "mz", "guard"}  # rows that users meet in listings only
 
 # The asymptotic series of the normal distribution function far to the left, over its leading term.
 MILLS = ("1 - 1 / (x * x) * (1 - 3 / (x * x) * (1 - 5 / (x * x) * (1 - 7 / (x * x) * "
@@ -275,6 +276,9 @@ TABLE: tuple[Op, ...] = (
        doc="1 if x is neither infinite nor nan"),
     Op("isinf", UNARY, "1 if abs(x) > 1.7976931348623157e308 else 0", ufunc="isinf", boolean=True,
        kink=FLAT, doc="1 if x is infinite"),
+    # control
+    Op("guard", GUARD, "x", forms="vk",
+       doc="stops the sweep unless x is y: what Python did next depends on that"),
 )
 
 
@@ -343,7 +347,7 @@ WIDE: tuple[Wide, ...] = tuple(
     Wide(FIRST_WIDE + i, name, operands, row, doc)
     for i, (name, operands, row, doc) in enumerate([
         *((name, operands, None, doc) for name, operands, doc in OTHERS),
-        *((row.name, row.operands, row, row.doc) for row in TABLE if row.kind != INPUT),
+        *((row.name, row.operands, row, row.doc) for row in TABLE if row.kind not in STRUCTURE),
     ])
 )
 WIDE_CODES: dict[str, int] = {w.name: w.code for w in WIDE}
@@ -351,7 +355,7 @@ WIDE_CODES: dict[str, int] = {w.name: w.code for w in WIDE}
 # What a kernel of a wide instruction answers when it did not succeed.
 PAUSE = 1  # a call: Python must execute it
 BAD_INDEX = 2  # an index outside its array
-COUNT_CHANGED = 3  # a mask that selects another number of elements than when recorded
+FLIPPED = 3  # a guard: Python would now take another branch than when recorded
 NO_LANES = 4  # a sweep over packs of lanes met an operation on arrays
 
 # The frame of a sweep: addresses of the columns it works on (see _jit), by position.  `m` is the
@@ -361,6 +365,14 @@ NO_LANES = 4  # a sweep over packs of lanes met an operation on arrays
 FRAME = ("op", "out", "a", "b", "c", "k", "v", "g", "t", "h", "mark", "m", "scratch",
          "forward", "reverse", "tangent", "second", "status", "blas")
 KERNELS = ("forward", "reverse", "tangent", "second")
+
+# Words of a plan, which is all that a fast call of a traced function needs to know: addresses of
+# the sweeps (reverse 0 for values alone) and of the frame, how many inputs there are and at which
+# instruction to begin, the end, the instruction and slot of the result, all slots, where the
+# numbers for the caller begin and how many they are, a count of the calls that came to the end, and
+# the address of a count of all calls that use these numbers; the sweeps of second derivatives.
+PLAN = ("forward", "reverse", "frame", "inputs", "known", "end", "top", "root", "slots", "first",
+        "count", "runs", "calls", "tangent", "second")  # fmt: skip
 
 
 def table_hash() -> str:

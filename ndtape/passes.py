@@ -83,6 +83,31 @@ def _move_wide(
     result["m"] = np.array(words, np.int64)
 
 
+def quiet(tape: Tape, spans: list[tuple[int, int]]) -> np.ndarray | None:
+    """The tape's words with the news that the adjoints of some spans (first, end) are not wanted.
+
+    Products then skip half of their work where an operand is data: an argument that is not
+    differentiated.  Words are shared by equal instructions: only what holds for all of them is
+    said.  None where nothing changes.
+    """
+    columns = tape.columns()
+    at = np.flatnonzero(columns["op"] == WIDE_CODES["dot"])
+    place = columns["c"][at].astype(np.int64) + nest.FLAGS
+    wanted = np.full(len(tape.words), -1)
+    for name, bit in (("a", nest.X_QUIET), ("b", nest.Y_QUIET)):
+        slot = columns[name][at].astype(np.int64)
+        inside = np.zeros(len(at), bool)
+        for first, end in spans:
+            inside |= (first <= slot) & (slot < end)
+        np.bitwise_and.at(wanted, place[~inside], ~bit)
+    bits = wanted[place] & (nest.X_QUIET | nest.Y_QUIET)
+    if not bits.any():
+        return None
+    words = tape.words.copy()
+    words[place] |= bits
+    return words
+
+
 def seal(tape: Tape) -> Tape:
     """A copy for replay: exact in size, inputs in front in their order, constants packed.
 

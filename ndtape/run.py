@@ -12,18 +12,28 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from operator import setitem
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from . import nest
-from .errors import ArgumentError, BadTapeError, ShapeError, TapeError, TapeFullError
+from .errors import (
+    ArgumentError,
+    BadTapeError,
+    ChangedShapeError,
+    ShapeError,
+    TapeError,
+    TapeFullError,
+)
 from .ops import (
     BAD_INDEX,
     FIRST_WIDE,
+    FLIPPED,
     FRAME,
     INPUT_CODE,
     KERNELS,
@@ -45,7 +55,7 @@ ALIGNMENT = 64
 REACHED, SPENT = np.uint8(1), np.uint8(2)  # bits of the column `mark`
 COLUMNS = {name: position for position, name in enumerate(FRAME)}
 
-Call = Callable[..., int]
+Call = Callable[..., Any]
 
 
 @cache
@@ -119,12 +129,24 @@ def blas() -> np.ndarray:
     return blas_table()
 
 
+class Flip(Exception):
+    """The forward sweep stopped: from here on, Python would record another program.
+
+    Not an error: who replays goes on with the tape that took the other way (program.py).
+    `index` is the guard.  A call whose shapes changed raises `ChangedShapeError` in its place.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
 class Workspace:
     """The numbers of one tape, for `lanes` evaluations side by side (1 or 16)."""
 
     __slots__ = ("owner", "owned", "lanes", "suffix", "frame", "frame_address", "chunk",
                  "constants", "arrays", "capacity", "values", "swept", "laid", "exact", "extra",
-                 "wide", "leading", "lock", "busy", "words", "loaded",
+                 "wide", "leading", "lock", "busy", "words", "own_words", "loaded",
                  "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
@@ -151,6 +173,7 @@ class Workspace:
         self.wide = 0  # wide instructions then
         self.leading = (-1, -1)  # inputs at the front, once counted: instructions and slots
         self.words: np.ndarray | None = None
+        self.own_words: np.ndarray | None = None  # in the place of the tape's, see `quiet`
         self.loaded: dict[str, int] = {}  # number of wide opcodes whose kernels are loaded
         self.lock = threading.RLock()  # long pieces release the GIL
         self.busy = 0  # sweeps under way
@@ -173,14 +196,14 @@ class Workspace:
         if self.capacity < max(tape.origin + tape.chunks[-1].size, 1):
             self._grow()
         if name not in self.arrays:
-            self._install(name, self._new(name))
+            self._install(name, self._new(name, self.capacity))
         return self.arrays[name]
 
-    def _new(self, name: str) -> np.ndarray:
+    def _new(self, name: str, capacity: int) -> np.ndarray:
         """Zeros for adjoints and marks; 64-byte aligned, as packs need."""
         dtype = np.dtype(np.uint8 if name == "mark" else np.float64)
         lanes = 1 if name == "mark" else self.lanes
-        size = self.capacity * lanes * dtype.itemsize
+        size = capacity * lanes * dtype.itemsize
         try:
             raw = np.zeros(size + ALIGNMENT, np.uint8)
         except MemoryError:
@@ -190,11 +213,20 @@ class Workspace:
             ) from None
         start = -address_of(raw) % ALIGNMENT
         array = raw[start : start + size].view(dtype)
-        return array if lanes == 1 else array.reshape(self.capacity, lanes)
+        return array if lanes == 1 else array.reshape(capacity, lanes)
 
     def _install(self, name: str, array: np.ndarray) -> None:
-        self.arrays[name] = array
-        self.frame[COLUMNS[name]] = address_of(array)
+        if name in self.arrays:
+            # In one call of C code: an exception from a signal comes before both or after both.
+            pairs: Any = (
+                (self.arrays, self.frame),
+                (name, COLUMNS[name]),
+                (array, address_of(array)),
+            )
+            deque(map(setitem, *pairs), maxlen=0)
+        else:  # in this order: without an entry, the address is written again before it is used
+            self.frame[COLUMNS[name]] = address_of(array)
+            self.arrays[name] = array
         if name == "v":
             self._inputs = None
             if self.lanes == 1:
@@ -205,11 +237,13 @@ class Workspace:
         tape = self.tape
         free = tape.chunks[-1].size - tape.n
         more = self.capacity // 2 if self.capacity and tape.wide else 0
-        self.capacity = max(tape.slots + free, more + self.capacity)
-        for name, old in list(self.arrays.items()):
-            new = self._new(name)
+        capacity = max(tape.slots + free, more + self.capacity)
+        grown = {name: self._new(name, capacity) for name in self.arrays}
+        for name, new in grown.items():
+            old = self.arrays[name]
             new[: len(old)] = old
             self._install(name, new)
+        self.capacity = capacity
 
     # --- calling ---------------------------------------------------------------------------------
 
@@ -222,9 +256,10 @@ class Workspace:
         if self.constants is not self.tape.constants:
             self.constants = self.tape.constants
             self.frame[COLUMNS["k"]] = address_of(self.constants)
-        if self.words is not self.tape.words:
-            self.words = self.tape.words
-            self.frame[COLUMNS["m"]] = address_of(self.words)
+        words = self.tape.words if self.own_words is None else self.own_words
+        if self.words is not words:
+            self.words = words
+            self.frame[COLUMNS["m"]] = address_of(words)
 
     def sweep(self, name: str, lo: int, hi: int, backwards: bool = False) -> Iterator[int]:
         """Run a sweep over instructions lo..hi in pieces; yields where each piece ended."""
@@ -252,6 +287,19 @@ class Workspace:
         finally:
             self.busy -= 1
 
+    def whole(self, name: str, lo: int, hi: int, backwards: bool = False) -> None:
+        """A sweep over all of lo..hi, in a single call where the tape is short."""
+        tape = self.tape
+        if len(tape.chunks) > 1 or tape.calls or tape.slots * self.lanes >= RELEASE:
+            for _ in self.sweep(name, lo, hi, backwards):
+                pass
+            return
+        self._prepare_wide(name)
+        self.enter(tape.chunks[0])
+        status = entry("holding")(address(name), self.frame_address, lo, hi)
+        if status:
+            self._stopped(name, status - 1)
+
     def _piece(self, name: str, where: int, chunk: Chunk, first: int, last: int) -> int:
         """One call of a sweep; the instruction that Python executed in its place, or -1."""
         self.enter(chunk)
@@ -269,6 +317,9 @@ class Workspace:
         if status == PAUSE:
             self._call(name, i)
             return i
+        if status == FLIPPED:
+            self.swept = i
+            raise Flip(i)
         if status not in (BAD_INDEX, NO_LANES):
             raise BadTapeError(f"the {name} sweep met an unknown opcode at instruction {i}")
         where = tape.where(i)
@@ -293,7 +344,12 @@ class Workspace:
         inputs = [v[s] for s in spans]
         kind = SWEEP_KERNELS[name]
         if kind == "forward":
-            v[here] = call.forward(inputs)
+            try:
+                v[here] = call.forward(inputs)
+            except ChangedShapeError as change:
+                self.swept = i
+                change.index = i
+                raise
         elif kind == "reverse":
             g = self.arrays["g"]
             for s, term in zip(spans, call.reverse(g[here], v[here], inputs), strict=True):
@@ -305,10 +361,10 @@ class Workspace:
         else:
             g, t, h = self.arrays["g"], self.arrays["t"], self.arrays["h"]
             terms = call.second(g[here], h[here], v[here], inputs, [t[s] for s in spans])
-            for s, (term, change) in zip(spans, terms, strict=True):
+            for s, (term, bend) in zip(spans, terms, strict=True):
                 if term is not None:
                     g[s] += term
-                    h[s] += change
+                    h[s] += bend
 
     def _prepare_wide(self, name: str) -> None:
         """Load the kernels of a sweep for the wide opcodes on the tape."""
@@ -432,8 +488,7 @@ class Workspace:
         g[: self.tape.slots] = 0.0
         for slot, seed in seeds.items():
             g[slot] = seed
-        for _ in self.sweep("reverse" + self.suffix, lo, top, backwards=True):
-            pass
+        self.whole("reverse" + self.suffix, lo, top, backwards=True)
         return g
 
     def cotangent(self, slot: int, seed: np.ndarray) -> np.ndarray:
@@ -488,8 +543,7 @@ class Workspace:
         t[: self.tape.slots] = 0.0
         for slot, seed in seeds.items():
             t[slot] = seed
-        for _ in self.sweep("tangent" + self.suffix, 0, len(self.tape)):
-            pass
+        self.whole("tangent" + self.suffix, 0, len(self.tape))
         return t
 
     def second(self, root: int, seeds: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -499,8 +553,7 @@ class Workspace:
         g[: self.tape.slots] = h[: self.tape.slots] = 0.0
         g[root] = 1.0
         name = "forward_over_reverse" + self.suffix
-        for _ in self.sweep(name, 0, self.tape.index_of_slot(root) + 1, backwards=True):
-            pass
+        self.whole(name, 0, self.tape.index_of_slot(root) + 1, backwards=True)
         return g, h
 
     def reach(self, roots: Sequence[int] | np.ndarray | slice) -> np.ndarray:

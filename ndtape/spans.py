@@ -165,6 +165,8 @@ class Walk:
 
     def nest(self) -> None:
         """All loops: an odometer around the two innermost ones."""
+        if self.ACCUMULATED:
+            self.merge()
         streams = list(self.streams.values())
         scratch = self.columns["scratch"]
         zero, one = integer(self.d, 0), integer(self.d, 1)
@@ -186,6 +188,27 @@ class Walk:
         loop((zero,), lambda j: j < self.loops - 2, clear)
         start = (one, self.z, *(s.start for s in streams))
         loop(start, lambda more, *_: more != 0, next_rows)
+
+    def merge(self) -> None:
+        """Make one of the two innermost loops where only an operand nobody looks at forbids it.
+
+        In reverse, a constant that the rule does not read is such: data minus parameters then has
+        rows of all the parameters, not of a point's two coordinates.
+        """
+        fits = self.loops > 1
+        for name, stream in self.streams.items():
+            joined = stream.outer == stream.stride * self.extent
+            if name not in self.reads and name + "t" not in self.reads:
+                joined = joined | stream.constant
+            fits = fits & joined
+        zero, one = integer(self.d, 0), integer(self.d, 1)
+        self.extent = self.extent * chosen(fits, self.outer, one)
+        self.loops = self.loops - chosen(fits, one, zero)
+        nested = self.loops > 1
+        before = self.d + NUMBER * LOOP * chosen(nested, self.loops - 1, zero)
+        self.outer = chosen(nested, word(before), one)
+        for name, stream in self.streams.items():
+            stream.outer = NUMBER * word(before, STRIDE[name])
 
     def advanced(self, offsets: Sequence[Value]) -> tuple[Value, ...]:
         """The odometer's next position: whether there is one, and the operands' offsets."""

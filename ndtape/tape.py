@@ -521,24 +521,26 @@ class Tape:
         if not isinstance(other, Tape):
             return NotImplemented
         self, other = self.whole(), other.whole()
-        if len(self) != len(other):
-            return False
+        return len(self) == len(other) and self.same(other, 0, len(self))
+
+    def same(self, other: Tape, lo: int, hi: int) -> bool:
+        """Whether instructions lo..hi are the same on two tapes, wherever their pools keep what
+        they need."""
         mine, theirs = self.columns(), other.columns()
-        if not all(
-            self._same_wide(other, int(index)) for index in np.flatnonzero(mine["op"] >= FIRST_WIDE)
-        ):
+        part = slice(lo, hi)
+        codes = mine["op"][part]
+        if not all(np.array_equal(mine[name][part], theirs[name][part]) for name in ("op", "out")):
             return False
-        if not all(np.array_equal(mine[name], theirs[name]) for name in ("op", "out")):
-            return False
-        codes = mine["op"]
         for j, name in enumerate("abc"):
             slots, constants = SLOT_MASK[codes, j], CONSTANT_MASK[codes, j]
-            if not np.array_equal(mine[name][slots], theirs[name][slots]):
+            one, two = mine[name][part], theirs[name][part]
+            if not np.array_equal(one[slots], two[slots]):
                 return False
-            a, b = mine["k"][mine[name][constants]], theirs["k"][theirs[name][constants]]
+            a, b = mine["k"][one[constants]], theirs["k"][two[constants]]
             if not np.array_equal(a, b, equal_nan=True):
                 return False
-        return True
+        wide = lo + np.flatnonzero(codes >= FIRST_WIDE)
+        return all(self._same_wide(other, index) for index in wide.tolist())
 
     def _same_wide(self, other: Tape, i: int) -> bool:
         """Whether instruction i, a wide one, is the same on both tapes."""

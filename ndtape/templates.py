@@ -12,7 +12,8 @@ In the branch WIDE, for operations on arrays, ``kernel(table)`` stands for the s
 whose address that table of the frame holds.
 
 Every sweep returns 0, or 1 + the instruction where it stopped, with the reason in the frame's word
-`status`: what a kernel answered, NO_LANES in packs, 0 for an opcode that it does not know.
+`status`: what a kernel answered, NO_LANES in packs, FLIPPED at a guard, 0 for an opcode that it
+does not know.
 """
 
 
@@ -44,6 +45,14 @@ def forward(frame, lo, hi):
             y = v[q]
             u = v[s]
             v[r] = Z
+        elif code == GUARD:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            if alive(x - y):
+                f[STATUS] = FLIPPED
+                return i + ONE
         elif code == WIDE:
             status = kernel(forward)
             if status != 0:
@@ -107,6 +116,8 @@ def reverse(frame, lo, hi):
             g[p] += W_DX
             g[q] += W_DY
             g[s] += W_DU
+        elif code == GUARD:
+            continue
         elif code == WIDE:
             status = kernel(reverse)
             if status != 0:
@@ -153,6 +164,8 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = T_DX + T_DY + T_DU
+        elif code == GUARD:
+            continue
         elif code == WIDE:
             status = kernel(tangent)
             if status != 0:
@@ -217,6 +230,8 @@ def forward_over_reverse(frame, lo, hi):
             h[q] += H_DY
             g[s] += W_DU
             h[s] += H_DU
+        elif code == GUARD:
+            continue
         elif code == WIDE:
             status = kernel(second)
             if status != 0:

@@ -113,7 +113,9 @@ class Jet:
 
     def decided(self, y):
         if abs(self.value - y.value) < NEAR and (
-            self.value != y.value or (self.slopes != y.slopes).any()
+            self.value != y.value
+            or (self.slopes != y.slopes).any()
+            or (self.bends is not None and (self.bends != y.bends).any())
         ):
             raise AtKink
         return self.value, y.value

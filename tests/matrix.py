@@ -30,15 +30,15 @@ import scipy.special
 from mpmath import mp, mpf
 
 from ndtape import passes, rules
-from ndtape.ops import INPUT, INPUT_CODE, OPCODES, ORDER, ROWS, TABLE, Op, Opcode, forms
+from ndtape.ops import INPUT_CODE, OPCODES, ORDER, ROWS, STRUCTURE, TABLE, Op, Opcode, forms
 from ndtape.run import Workspace
 from ndtape.tape import Tape
 from ndtape.verify import verify
 
 mp.prec = 250
 LANES = 16
-ROWS_TESTED = [row for row in TABLE if row.kind != INPUT]
-OPCODES_TESTED = [o for o in OPCODES if o.row.kind != INPUT]
+ROWS_TESTED = [row for row in TABLE if row.kind not in STRUCTURE]
+OPCODES_TESTED = [o for o in OPCODES if o.row.kind not in STRUCTURE]
 
 # --- mathematics: the functions that rows may call -----------------------------------------------
 

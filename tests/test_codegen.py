@@ -10,7 +10,7 @@ import numba
 import pytest
 
 from ndtape import _jit, codegen, map_codegen, ops, run
-from ndtape.ops import BINARY, FIRST_WIDE, FRAME, INPUT, OPCODES, ROWS, WIDE, Op, Opcode
+from ndtape.ops import BINARY, FIRST_WIDE, FRAME, OPCODES, ROWS, STRUCTURE, WIDE, Op, Opcode
 
 # --- outputs -------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ def test_functions_that_operands_share_are_computed_once():
 
 def test_kernels_of_a_row_do_not_share_names():
     """What was computed once for `reverse` has other names in `second`."""
-    for row in [r for r in ROWS.values() if r.kind != INPUT]:
+    for row in [r for r in ROWS.values() if r.kind not in STRUCTURE]:
         for kernel in ast.parse(map_codegen.kernels(row)).body:
             if isinstance(kernel, ast.FunctionDef):
                 names = [n for n in ast.walk(kernel) if isinstance(n, ast.Name)]

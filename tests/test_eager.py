@@ -329,10 +329,10 @@ def test_plain_numbers_lose_the_gradient_with_a_warning_a_line():
             for _ in range(3):
                 assert math.sin(x) == math.sin(2.0)
             float(x)
-            int(x)
-        assert [w.category for w in caught] == [nt.GradientLostWarning] * 3
+            assert int(x) == 2  # a whole number has no derivative that could be lost
+        assert [w.category for w in caught] == [nt.GradientLostWarning] * 2
         assert {w.filename for w in caught} == {__file__}
-        assert len({w.lineno for w in caught}) == 3
+        assert len({w.lineno for w in caught}) == 2
         assert "nt.sin" in str(caught[0].message)
 
 
@@ -348,7 +348,7 @@ def test_plain_numbers_without_a_warning():
 
 
 def test_plain_numbers_inside_a_transform_raise():
-    for f in (math.sin, float, int, complex, np.array, lambda x: np.zeros(2).__setitem__(0, x)):
+    for f in (math.sin, float, complex, np.array, lambda x: np.zeros(2).__setitem__(0, x)):
         with pytest.raises(nt.TapeError):
             nt.grad(lambda x, f=f: f(x * 2.0) and x)(1.0)
 

@@ -13,14 +13,14 @@ PACKAGE = Path(ndtape.__file__).parent
 # stands here by its name; `record` has an order of its own.
 LAYERS = [
     {"errors", "_version", "_jit", "ops", "nest", "vmath", "trees"},
-    {"tape", "rules", "spans", "reach", "_sweeps", "_maps", "kernels"},
+    {"tape", "rules", "spans", "reach", "_callbacks", "batch._rows", "_sweeps", "_maps", "kernels"},
     {"verify", "verify_wide", "passes"},
     {"run"},
     {"record.core"},
     {"record.values"},
     {"record.storage"},
     {"record.arrays", "record.lifetime"},
-    {"record.operators", "record.operands"},
+    {"record.operators", "record.operands", "record.tracing"},
     {"record.fast"},
     {"record.elementwise"},
     {"record.wide"},
@@ -28,13 +28,37 @@ LAYERS = [
     {"record.backward", "record.graph", "record.protocol"},
     {"record.methods"},
     {"record"},  # imports what installs itself
-    {"transforms", "functions", "reference"},
-    {"jacobians", "losses", "optim", "numpy"},
+    {"functions", "reference"},
+    {"traced.captures"},
+    {"traced.parameters", "traced.twins"},
+    {"traced.program"},
+    {"traced.signature"},
+    {"traced.explain", "traced.recording", "traced.plans"},
+    {"traced.replay"},
+    {"traced.function"},
+    {"traced"},
+    {"transforms"},
+    {"transforms.evaluation", "batch.lanes", "batch.unrolled"},
+    {"transforms.tangents", "transforms.gradients", "transforms.directions"},
+    {"transforms.outputs"},
+    {
+        "transforms.jacobians",
+        "transforms.linear_maps",
+        "transforms.custom",
+        "transforms.checkpoints",
+        "losses",
+        "optim",
+        "numpy",
+    },
     {"primitives"},
-    {"check"},
+    {"vectors"},
+    {"solvers"},
+    {"batch"},
+    {"batch.rows", "batch.vmap"},
+    {"check", "lowlevel"},
     {"__init__", "__main__"},
 ]
-PACKAGES = ("vmath", "kernels", "numpy", "primitives")
+PACKAGES = ("vmath", "kernels", "numpy", "primitives", "solvers")
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
 LATE: set[tuple[str, str]] = set()

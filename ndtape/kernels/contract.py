@@ -18,7 +18,7 @@ from __future__ import annotations
 from numba.core.registry import cpu_target
 
 from .._jit import call_at, i8_at, u8, u8_at
-from ..nest import BODY, FLAGS, LOOP, LOOPS, SIZE, X_CONSTANT, Y_CONSTANT
+from ..nest import BODY, FLAGS, LOOP, LOOPS, SIZE, X_CONSTANT, X_QUIET, Y_CONSTANT, Y_QUIET
 from ..vmath import fma, mz
 from .blas import DGEMM, PRODUCTS, WORK, gemm
 from .eight import load, splat, store
@@ -348,9 +348,9 @@ def _care(finite):
 def _adjoints(frame, i, column, w, x, y, care):
     """Add w * y to the adjoints of x in a column, and w * x to those of y."""
     flags, how = descriptor(frame, i)[FLAGS], KEEP | care
-    if not flags & X_CONSTANT and y != 0:
+    if not flags & (X_CONSTANT | X_QUIET) and y != 0:
         _multiply(frame, i, at(frame, column, operand(frame, A, i)), w, y, X, Z, Y, how)
-    if not flags & Y_CONSTANT and x != 0:
+    if not flags & (Y_CONSTANT | Y_QUIET) and x != 0:
         _multiply(frame, i, at(frame, column, operand(frame, B, i)), w, x, Y, Z, X, how)
 
 

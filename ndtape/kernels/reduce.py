@@ -58,6 +58,7 @@ from .walk import (
 SUM, LARGEST, SMALLEST, TIES, TIED_TANGENTS = range(5)  # what a strip is joined to
 VECTOR = 8 * WORD
 BLOCK = 128  # steps whose sum is rounded as it comes; sums of blocks keep their rounding errors
+SHORT_SPREAD = 8  # numbers for which a strip does not pay
 SHORT_ROW = 256  # numbers that need no partial sums, see `_strip` for the bound
 sum_rows = rows_tile(plus, 0.0)
 largest_of_rows = rows_tile(more_extreme(">"), -inf)
@@ -266,6 +267,22 @@ def _spread_strip(kind, x, gx, strip, w, extreme, rest):
 
 
 @part
+def _spread_rows(w_at, gx, wide, extent, step):
+    """Add each of `wide` adjoints to a short row: a strip would cost more than its numbers."""
+    w, g = floats(w_at), floats(gx)
+    move = step // WORD
+    if extent == 2 and move == 2:
+        for j in range(wide):
+            g[2 * j] += w[j]
+            g[2 * j + 1] += w[j]
+        return
+    for j in range(wide):
+        one = w[j]
+        for e in range(extent):
+            g[move * j + e] += one
+
+
+@part
 def _spread(frame, i, kind, w_at, x, gx, extreme_at):
     """The transpose of `_reduce`: adjoints w of the results to adjoints gx of the operand."""
     words = descriptor(frame, i)
@@ -276,9 +293,13 @@ def _spread(frame, i, kind, w_at, x, gx, extreme_at):
     columns = across != 0 and step == WORD
     by = i64(8) if columns else i64(1)
     rest = splat(0.0)
+    short = kind == SUM and not columns and stride == WORD and reduced == along
+    short = short and extent <= SHORT_SPREAD
     more = True
     while more:
-        for j in range(0, wide, by):
+        if short:
+            _spread_rows(w_at, gx, wide, extent, step)
+        for j in range(wide if short else 0, wide, by):
             n = min(by, wide - j)
             strip = _strip_shape(columns, n, extent, stride)
             w = load(w_at + WORD * j, n, rest)

@@ -72,10 +72,17 @@ def static(name: str, **parameters: Any) -> Any:
 
 
 def plain(x: Any) -> Any:
-    """The numbers of x, also inside lists and tuples."""
+    """The numbers of x, also inside lists and tuples.
+
+    Where a function is traced, whole numbers and truth values leave guards, and others raise.
+    """
     if isinstance(x, (list, tuple)):
         return type(x)(plain(element) for element in x)
-    return x.value if recording(x) else x
+    if not recording(x):
+        return x
+    tape = getattr(x, "storage", x).tape
+    traced = getattr(tape, "traced", None)
+    return x.value if traced is None else traced.plain(x)
 
 
 def finish(x: Any) -> Any:

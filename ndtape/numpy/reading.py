@@ -72,19 +72,30 @@ def isrealobj(x: Any) -> bool:
 @function("array_equal")
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     """Whether shapes and numbers agree: a plain bool."""
-    return bool(np.array_equal(plain(a1), plain(a2), equal_nan))
+    x, y = as_array(a1), as_array(a2)
+    if x.shape != y.shape:
+        return False
+    same: Any = x == y
+    if equal_nan:
+        same = same | (np.isnan(x) & np.isnan(y))
+    return bool(np.all(same))  # recorded up to here: a guard, where a function is traced
 
 
 @function("array_equiv")
 def array_equiv(a1: Any, a2: Any) -> bool:
     """Whether numbers agree after broadcasting: a plain bool."""
-    return bool(np.array_equiv(plain(a1), plain(a2)))
+    x, y = as_array(a1), as_array(a2)
+    try:
+        np.broadcast_shapes(x.shape, y.shape)
+    except ValueError:
+        return False
+    return bool(np.all(x == y))
 
 
 @function("allclose")
 def allclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> bool:
     """Whether all elements are close: a plain bool.  `np.isclose(...).all()` is recorded."""
-    return bool(np.allclose(plain(a), plain(b), plain(rtol), plain(atol), equal_nan))
+    return bool(np.all(np.isclose(a, b, rtol, atol, equal_nan)))
 
 
 @function("may_share_memory", "shares_memory")

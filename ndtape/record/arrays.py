@@ -23,7 +23,7 @@ from .values import Boolean, Integer, Leaf, Result, Var, as_number, constant, re
 FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
 KINDS = {"b": BOOL, "i": INT64, "u": INT64}
-LARGEST_WHOLE = 2.0**53  # integers live in float64 slots
+LARGEST_WHOLE = 2**53  # integers live in float64 slots
 
 FIXED = {"storage", "offset", "shape", "strides", "dtype"}
 
@@ -152,6 +152,8 @@ class Array(Bare):
     def value(self) -> np.ndarray:
         """The numbers, a fresh NumPy array of this shape and dtype."""
         storage = self.storage
+        if storage.tape is not None and storage.tape.traced is not None:
+            storage.tape.traced.read(".value")
         if storage.map is None and self.is_whole():
             numbers = storage.numbers(slice(None)).reshape(self.shape)
         else:
@@ -164,14 +166,22 @@ class Array(Bare):
 
     def item(self, *index: int) -> Any:
         """The number of an array with one element, or the number at an index."""
+        self._refuse_trace("x.item()")
         return self.value.item(*index)
 
     def tolist(self) -> Any:
+        self._refuse_trace("x.tolist()")
         return self.value.tolist()
 
     def numpy(self) -> np.ndarray:
         """The numbers, as in PyTorch; the same as `.value`."""
+        self._refuse_trace("x.numpy()")
         return self.value
+
+    def _refuse_trace(self, what: str) -> None:
+        tape = self.storage.tape
+        if tape is not None and tape.traced is not None:
+            tape.traced.refuse(what)
 
     @property
     def needs_grad(self) -> bool:
@@ -189,6 +199,9 @@ class Array(Bare):
 
     def detach(self) -> Array:
         """The same numbers without a gradient."""
+        tape = self.storage.tape
+        if tape is not None and tape.traced is not None:
+            return core_functions["stop"](self)  # type: ignore[no-any-return]
         return plain(self.value)
 
     # --- gradients --------------------------------------------------------------------------------
@@ -242,15 +255,23 @@ class Array(Bare):
     # --- printing ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
+        tape = self.storage.tape
+        if tape is not None and tape.traced is not None:
+            return tape.traced.text(lambda: np.array2string(self.value, separator=", "))  # type: ignore[no-any-return]
         kind = "var" if self.is_leaf else "array" if self.needs_grad else "constant"
         text = np.array2string(self.value, separator=", ", prefix=f"{kind}(")
         extra = "" if self.dtype == FLOAT64 else f", dtype={self.dtype}"
         return f"{kind}({text}{extra})"
 
     def __str__(self) -> str:
+        tape = self.storage.tape
+        if tape is not None and tape.traced is not None:
+            return repr(self)
         return str(self.value)
 
     def __format__(self, spec: str) -> str:
+        if spec:
+            self._refuse_trace(f"format(x, {spec!r})")
         if spec and self.size == 1:
             return format(self.item(), spec)
         return format(str(self), spec)
@@ -263,7 +284,14 @@ class Array(Bare):
                 f"the truth value of an array of shape {self.shape} is ambiguous: use np.any(x), "
                 f"np.all(x), or nt.where for a choice by element [{core.user_line()}]"
             )
-        return bool(self.item())
+        return bool(self._element())
+
+    def _element(self) -> Any:
+        """The only element: a recorded one, which leaves a guard, where a function is traced."""
+        tape = self.storage.tape
+        if tape is not None and tape.traced is not None:
+            return self[(0,) * self.ndim]
+        return self.value.item()
 
     def _lose(self, what: str) -> NoReturn:
         raise GradientLostError(
@@ -279,12 +307,12 @@ class Array(Bare):
     def __int__(self) -> int:
         if self.needs_grad and self.dtype.kind == "f":
             self._lose("int() of a recording array")
-        return int(self.item())
+        return int(self._element())
 
     def __index__(self) -> int:
         if self.dtype.kind == "f" or self.size != 1:
             raise UnsupportedError("only an integer array with one element is an index")
-        return int(self.item())
+        return int(self._element())
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         if not self.needs_grad:

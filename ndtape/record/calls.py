@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError, UnsupportedError
+from ..errors import ArgumentError, ChangedShapeError, ShapeError, UnsupportedError
 from ..ops import WIDE_CODES
 from . import core
 from .arrays import (
@@ -147,10 +147,12 @@ class Call:
         parts = results if self.many else (results,)
         found = [np.shape(p) for p in parts]
         if found != [shape for shape, _ in self.results]:
-            raise ShapeError(
+            change = ChangedShapeError(
                 f"{self.primitive.name} gave results of shapes {found}; when recorded they were "
                 f"{[shape for shape, _ in self.results]}: record again"
             )
+            change.shapes = tuple(found)
+            raise change
         return np.zeros(1) if self.empty else self.flat(results)
 
     def reverse(self, w: Vector, z: Vector, inputs: list[Vector]) -> list[Vector | None]:

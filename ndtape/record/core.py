@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import numpy as np
 
 from .. import nest
+from ..errors import EscapedError, UnsupportedError
 from ..ops import INPUT_CODE, WIDE_CODES
 from ..run import SPENT, Workspace
 from ..tape import Instruction, Stats, Tape
@@ -98,7 +100,7 @@ class Recorder(Tape):
 
     __slots__ = ("work", "inputs", "leaf_slots", "retained", "joined", "absorbed", "kept", "ended",
                  "any_spent", "compact_at", "compact_slots", "entered", "known_arrays",
-                 "places")  # fmt: skip
+                 "places", "traced")  # fmt: skip
 
     def __init__(self, lines: bool = False) -> None:
         super().__init__()
@@ -123,6 +125,7 @@ class Recorder(Tape):
         if lines or lines_wanted():
             self.keep_lines([])
         self.entered: list[weakref.ref[Recorder] | None] = []  # what was current, a `with` each
+        self.traced: Any = None  # what Python has seen of its numbers, if it will be replayed
 
     def arm(self) -> None:
         if _pauses:
@@ -136,6 +139,7 @@ class Recorder(Tape):
     # --- context --------------------------------------------------------------------------------
 
     def __enter__(self) -> Recorder:
+        refuse_in_trace("`with nt.Tape()`", "the function is recorded on a tape of its own")
         self.kept = True
         self.entered.append(_current.get())
         _current.set(weakref.ref(self))
@@ -228,6 +232,8 @@ class Recorder(Tape):
         Constants stand in the text and have no adjoint: none is kept for them.
         """
         tape = destination(self)
+        if tape.traced is not None and tape.ended:  # no numbers are its own
+            return tape.program()
         with tape.work.lock:
             tape.work.forward()
             v, g = tape.work.array("v"), tape.work.array("g")
@@ -263,6 +269,8 @@ def record_lines(on: bool = True) -> None:
 
 def push(tape: Recorder, code: int, a: int = 0, b: int = 0, c: int = 0) -> int:
     """Append one instruction to a tape that may be full or disarmed; returns its slot."""
+    if tape.ended and tape.traced is not None:
+        refuse_ended(tape)
     if tape.n == tape.chunks[-1].size:
         tape.open_chunk()
     slot = tape.append(code, a, b, c)
@@ -275,6 +283,8 @@ def push(tape: Recorder, code: int, a: int = 0, b: int = 0, c: int = 0) -> int:
 
 def push_wide(tape: Recorder, code: int, a: int, b: int, words: Any, share: bool = True) -> int:
     """`push` for a wide instruction: `words` is its descriptor; returns its first slot."""
+    if tape.ended and tape.traced is not None:
+        refuse_ended(tape)
     if tape.n == tape.chunks[-1].size:
         tape.open_chunk()
     slot = tape.append_wide(code, a, b, words, share)
@@ -283,6 +293,14 @@ def push_wide(tape: Recorder, code: int, a: int, b: int, words: Any, share: bool
     if not _pauses and not tape.op:
         tape.arm()
     return slot
+
+
+def refuse_ended(tape: Recorder) -> NoReturn:
+    """A traced function has returned; its tape is being replayed and does not grow."""
+    raise EscapedError(
+        f"a value recorded by {tape.traced.name} was used after the function had returned; it "
+        f"stands for a step of the program, not for a number: return it [{user_line()}]"
+    )
 
 
 INSIDE = (__name__.rpartition(".record.")[0] + ".", "numpy.", "scipy.")
@@ -377,6 +395,14 @@ def _forget_dead() -> None:
     _forget_at[0] = max(1000, 2 * len(_armed))
 
 
+def refuse_in_trace(what: str, advice: str) -> None:
+    """Raise inside a traced function, whose replays would not see it."""
+    reference = _current.get()
+    tape = reference() if reference is not None else None
+    if tape is not None and tape.traced is not None and not tape.ended:
+        raise UnsupportedError(f"{what} inside {tape.traced.name}: {advice} [{user_line()}]")
+
+
 # --- no_grad ------------------------------------------------------------------------------------
 
 
@@ -398,6 +424,7 @@ class no_grad(ContextDecorator):
         self._before: list[bool] = []  # one entry a nesting
 
     def __enter__(self) -> None:
+        refuse_in_trace("nt.no_grad", "use nt.stop_gradient(x), which a replay can follow")
         self._before.append(_recording.get())
         _recording.set(False)
         _pause(1)
@@ -421,14 +448,14 @@ def _pause(change: int) -> None:
 @contextmanager
 def recording_on(tape: Recorder) -> Iterator[None]:
     """Record on `tape` whatever surrounds us: the inside of a transform."""
-    tokens = _current.get(), _recording.get()
-    depth = transform_depth.get()
-    _current.set(weakref.ref(tape))
-    _recording.set(True)
-    transform_depth.set(depth + 1)
+    variables: Any = (_current, _recording, transform_depth)
+    before = [variable.get() for variable in variables]
+    inside = weakref.ref(tape), before[2] + 1
     try:
+        _current.set(inside[0])
+        _recording.set(True)
+        transform_depth.set(inside[1])
         yield
     finally:
-        _current.set(tokens[0])
-        _recording.set(tokens[1])
-        transform_depth.set(depth)
+        # In one call of C code: an exception from a signal comes before all or after all.
+        deque(map(ContextVar.set, variables, before), maxlen=0)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from .. import nest
+from ..errors import UnsupportedError
 from ..ops import FIRST_WIDE, INPUT_CODE, WIDE, WIDE_CODES
 from ..passes import rearranged, sizes_of
 from ..run import REACHED, SPENT, Workspace
 from ..tape import CONSTANT_MASK, SLOT_MASK, Chunk
-from .core import COMPACT_AT, COMPACT_SLOTS, Recorder, _armed, current, resolve, transform_depth
+from .core import (
+    COMPACT_AT,
+    COMPACT_SLOTS,
+    Recorder,
+    _armed,
+    current,
+    refuse_ended,
+    resolve,
+    transform_depth,
+    user_line,
+)
 from .storage import Storage
 from .values import Result
 
@@ -55,6 +66,8 @@ def common_tape(results: Iterable[Result | Storage]) -> Recorder:
 
 def join(one: Recorder, other: Recorder) -> Recorder:
     """Append the shorter tape to the longer one; results of both stay valid."""
+    if one.traced is not None or other.traced is not None:
+        _refuse_join(one, other)
     if (other.kept, len(other)) > (one.kept, len(one)):
         one, other = other, one
     one.disarm()
@@ -84,6 +97,18 @@ def join(one: Recorder, other: Recorder) -> Recorder:
         _retire(other, one, offset, pool)  # inside: who waits for the locks sees all of it
     one.arm()
     return one
+
+
+def _refuse_join(one: Recorder, other: Recorder) -> NoReturn:
+    """A traced tape meets another one: a value came in, or out, that is no argument or result."""
+    for tape in (one, other):
+        if tape.traced is not None and tape.ended:
+            refuse_ended(tape)
+    name = (one.traced or other.traced).name
+    raise UnsupportedError(
+        f"{name} uses a result that was recorded outside of it, whose gradient a replay could not "
+        f"follow: pass it as an argument [{user_line()}]"
+    )
 
 
 def _retire(tape: Recorder, into: Recorder, offset: int, pool: int) -> None:

@@ -159,13 +159,15 @@ def _put(x: np.ndarray, places: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _put_vjp(w: Any, z: Any, x: Any, places: Any, v: Any) -> tuple[Any, Any, Any]:
-    """Overwritten elements have no derivative; of writes to one place the last one counts."""
-    positions = np.asarray(places.value if isinstance(places, Array) else places).astype(np.int64)
-    last = np.zeros(len(positions))
-    last[[{p: j for j, p in enumerate(positions.tolist())}[p] for p in set(positions.tolist())]] = 1
-    kept = np.ones(x.shape)
-    kept[positions] = 0.0
-    return w * kept, None, w[positions] * last
+    """Overwritten elements have no derivative; of writes to one place the last one counts.
+
+    With the same operation, so that recorded places are followed in derivatives of derivatives.
+    """
+    order = np.arange(float(places.shape[0]))
+    put, places = core_functions["put"], places.astype(np.int64)
+    kept = put(np.ones(x.shape), places, np.zeros(len(order)))
+    last = put(np.zeros(x.shape), places, order)[places] == order
+    return w * kept, None, w[places] * last
 
 
 core_functions["put"] = Primitive("put", _put, _put_vjp)

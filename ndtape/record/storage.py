@@ -127,6 +127,8 @@ class Storage:
             return
         with core.growth:
             core.resolve(self)
+            if self.tape.ended and self.tape.traced is not None:
+                core.refuse_ended(self.tape)
             start = self.tape.extend_pool(np.ravel(numbers))
             constants = -1 - (start + np.arange(numbers.size).reshape(numbers.shape))
             self.mapped(self.tape)[places] = constants

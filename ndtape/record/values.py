@@ -69,13 +69,23 @@ class Var:
         """The number, after a forward sweep over what was recorded since the last look."""
         if self.tape.joined is not None:
             core.resolve(self)
-        work, slot = self.tape.work, self.slot
+        tape, slot = self.tape, self.slot
+        if tape.traced is not None:
+            tape.traced.read(".value")
+        work = tape.work
         if slot >= work.swept:
             work.catch_up()
         return work.values[slot]  # type: ignore[no-any-return]
 
+    def peek(self) -> float:
+        """The same for the package: also while a function is traced, where users may not look."""
+        core.resolve(self)
+        return self.tape.work.value(self.slot)
+
     def item(self) -> float:
         """The number, as in NumPy and PyTorch."""
+        if self.tape.traced is not None:
+            self.tape.traced.refuse("x.item()")
         return self.value
 
     @property
@@ -99,24 +109,42 @@ class Var:
         core.resolve(self)
         self.tape.retained.setdefault(self.slot, None)
 
-    def detach(self) -> Leaf:
+    def detach(self) -> Any:
         """The same number without a gradient."""
+        if self.tape.traced is not None:
+            return FUNCTIONS["stop"](self)
         return constant(self.value)
 
     def __repr__(self) -> str:
-        return f"var({self.value!r})"
+        return self._traced_text() or f"var({self.value!r})"
 
     def __str__(self) -> str:
-        return str(self.value)
+        return self._traced_text() or str(self.value)
 
     def __format__(self, spec: str) -> str:
+        if self.tape.traced is not None:
+            if spec:
+                self.tape.traced.refuse(f"format(x, {spec!r})")
+            return str(self)
         return format(self.value, spec)
 
+    def _traced_text(self) -> str:
+        """What stands for the number while a function is traced: text must not pass for it."""
+        traced = self.tape.traced
+        return "" if traced is None else traced.text(self.peek)
+
     def __bool__(self) -> bool:
+        if self.tape.traced is not None:
+            return self.tape.traced.truth(self)  # type: ignore[no-any-return]
         return self.value != 0.0
 
     def __hash__(self) -> int:
         """By identity: two values that are equal now are still two nodes of the graph."""
+        if self.tape.traced is not None and not self.tape.ended:
+            raise UnsupportedError(
+                "a value of a traced function is no key of a dict or element of a set: which one "
+                f"it is would be decided once for all calls; use if and == [{core.user_line()}]"
+            )
         return object.__hash__(self)
 
     # --- plain numbers: the gradient would end there ----------------------------------------------
@@ -126,22 +154,27 @@ class Var:
         return self.value
 
     def __int__(self) -> int:
-        self._lose("int(x)", "")
-        return int(self.value)
+        if self.tape.traced is not None:
+            return self.tape.traced.whole(self)  # type: ignore[no-any-return]
+        return int(self.value)  # a whole number has no derivative that could be lost
 
     def __complex__(self) -> NoReturn:
-        raise UnsupportedError("ndtape records real numbers only; complex() has no derivative here")
+        raise UnsupportedError(
+            f"ndtape records real numbers only: no complex(x) or cmath [{core.user_line()}]"
+        )
 
     def __index__(self) -> int:
         raise UnsupportedError(
             "a recording float is no whole number: as an index, a count or a factor of a list "
-            "use math.floor(x), round(x) or int(x.value)"
+            f"use math.floor(x), round(x) or int(x) [{core.user_line()}]"
         )
 
     def _lose(self, what: str, examples: str) -> None:
         """Warn, or refuse, at the line that turns this value into a plain number."""
         if not self.needs_grad:
             return
+        if self.tape.traced is not None:
+            self.tape.traced.refuse(f"{what}{examples}")
         advice = (
             f"{what}{examples} gives a plain number and drops the gradient; use nt.sin and the "
             "like, np.sin, f'{x:.3f}' for printing, math.floor(x) for a whole number, arrays made "
@@ -240,13 +273,15 @@ class Boolean(Result):
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
+        if self.tape.traced is not None:
+            return super().__format__(spec)
         return format(self.value, spec) if spec else str(self)
 
     def __repr__(self) -> str:
-        return f"boolean({bool(self.value)})"
+        return self._traced_text() or f"boolean({bool(self.value)})"
 
     def __str__(self) -> str:
-        return str(bool(self.value))
+        return self._traced_text() or str(bool(self.value))
 
 
 class Integer(Result):
@@ -255,26 +290,30 @@ class Integer(Result):
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
-        return format(int(self.value), spec)
+        return format(int(self), spec)  # a guard, where a function is traced
 
     def __str__(self) -> str:
-        return str(int(self.value))
+        return self._traced_text() or str(int(self.value))
 
     def __repr__(self) -> str:
-        return f"integer({int(self.value)})"
+        return self._traced_text() or f"integer({int(self.value)})"
 
     @classmethod
     def of(cls, x: Any) -> Any:
         return result(x.tape, x.slot, cls) if type(x) is Result else int(x.value)
 
     def __index__(self) -> int:
+        if self.tape.traced is not None:
+            return self.tape.traced.whole(self)  # type: ignore[no-any-return]
         return int(self.value)
 
     def __int__(self) -> int:
-        return int(self.value)
+        return self.__index__()
 
     def __hash__(self) -> int:
-        raise UnsupportedError("a recorded whole number is no key of a dict: use int(i.value)")
+        raise UnsupportedError(
+            f"a recorded whole number is no key of a dict: use int(i) [{core.user_line()}]"
+        )
 
 
 class Leaf(Var):
@@ -365,7 +404,7 @@ class NoTape:
 
     op = a = b = c = memoryview(b"")
     n = base = 0
-    joined = None
+    joined = traced = None
     any_spent = False
 
 

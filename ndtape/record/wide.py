@@ -423,4 +423,5 @@ def _added_at(x: np.ndarray, index: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 core_functions["stacked"] = stacked
+core_functions["stop"] = lambda x: as_array(elementwise("stop", x))
 core_functions["copied"] = lambda x: as_array(elementwise("copy", x))
