@@ -69,6 +69,8 @@ from .record.core import no_grad as no_grad
 from .record.core import record_lines as record_lines
 from .record.values import Var as Var
 from .reference import table as table
+from .traced.function import Function as Function
+from .traced.function import function as function
 from .transforms.checkpoints import checkpoint as checkpoint
 from .transforms.checkpoints import remat as remat
 from .transforms.custom import custom_jvp as custom_jvp

@@ -1,0 +1,416 @@
+"""Plans: what a fast call of a traced function needs to know, prepared once.
+
+A plan is a vector of words (ops.PLAN: addresses of sweeps and frame, where inputs and results lie)
+for the compiled calls of _jit, and the knowledge of how arguments become a vector and a vector
+becomes a gradient: for one array, for floats, for trees of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import nest
+from ..ops import FLIPPED, PLAN
+from ..record.arrays import LARGEST_WHOLE, Array, normal
+from ..run import COLUMNS, address, entry
+from ..tape import Tape, address_of
+from ..trees import flatten, order_of, unflatten
+from .program import Slots, Trace
+
+if TYPE_CHECKING:
+    from .function import Function
+    from .parameters import Parameters
+    from .signature import Bound
+
+ndarray, empty = np.ndarray, np.empty
+FLOATS = {float}
+FLOAT64 = np.dtype(np.float64)
+RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
+NEVER = (1 << 64) - 1
+LONGEST_CALL = 0.01  # seconds
+VALUES, GRADIENT, SECOND = range(3)
+Key = tuple[int, int, int, int]  # one of these, root, first and count of the numbers wanted
+
+
+class Hot:
+    """A workspace of a trace for fast calls, which are atomic: no caller needs one of his own."""
+
+    def __init__(self, trace: Trace, words: np.ndarray | None = None) -> None:
+        self.trace = trace
+        self.work = trace.borrow()
+        self.work.own_words = words
+        self.calls = np.zeros(1, np.uint64)
+        self.length = len(trace.tape)
+        self.work._prepare(self.length)
+        self.plans: dict[Key, np.ndarray] = {}
+        self.stopped = 0  # instructions of calls that ended at a guard
+        self.retired = False
+
+    @property
+    def runs(self) -> int:
+        return sum(int(plan[RUNS]) for plan in list(self.plans.values()))
+
+    @property
+    def instructions(self) -> int:
+        return self.runs * self.length + self.stopped
+
+    def plan(self, trace: Trace, key: Key) -> np.ndarray:
+        """The words for numbers `first .. first + count` of the values, or of a gradient."""
+        if key not in self.plans:
+            mode, root, first, count = key
+            if mode == SECOND:
+                for name, sweep in (("t", "tangent"), ("h", "forward_over_reverse")):
+                    self.work.array(name)
+                    self.work._prepare_wide(sweep)
+            second = mode == SECOND
+            known, inputs = trace.leading
+            words = {
+                "forward": address("forward"),
+                "reverse": address("reverse") if mode == GRADIENT else 0,
+                "tangent": address("tangent") if second else 0,
+                "second": address("forward_over_reverse") if second else 0,
+                "frame": self.work.frame_address, "inputs": inputs, "known": known,
+                "end": self.length, "top": trace.tape.index_of_slot(root), "root": root,
+                "slots": trace.tape.slots, "first": first, "count": count, "runs": 0,
+                "calls": address_of(self.calls),
+            }  # fmt: skip
+            self.plans[key] = np.array([words[name] for name in PLAN], np.uint64)
+        return self.plans[key]
+
+    def stop(self, function: Function, status: int, call: float) -> None:
+        """A call ended early: the general way goes on from there, with the values so far.
+
+        They are taken away from fast calls; unless another thread has made one meanwhile, they are
+        those of the call with this number.
+        """
+        if status < 1:
+            return
+        with self.trace.lock:
+            if self.retired:
+                return
+            for words in self.plans.values():
+                words[INPUTS] = NEVER  # no number of inputs: the next fast call makes a new plan
+            self.retired = True
+            if int(self.calls[0]) == int(call):  # none came in between, and now none can
+                flipped = self.work.frame[COLUMNS["status"]] == FLIPPED
+                self.work.frame[COLUMNS["status"]] = 0
+                if flipped:
+                    self.stopped += status - 1
+                    self.work.swept = status - 1
+                    function.stopped[get_ident()] = self.trace, self.work
+            self.trace.retire(self)
+
+
+class Plan:
+    """What a fast call looks at; `pack` and `unpack` know how the arguments lie."""
+
+    shape: Any = ()  # of a single array: the shortest way, which needs neither
+    reader: Any = None  # of values: from the numbers to the results
+
+    def __init__(self, function: Function, hot: Hot, words: np.ndarray, bound: Bound) -> None:
+        self.hot = hot
+        self.words = words  # alive as long as its address is used
+        self.address = address_of(words)
+        self.run = entry("replay_flat")
+        self.captures = function.captures
+        self.changed = self.captures.changed  # type: ignore[union-attr]
+        self.count = int(words[COUNT])
+        self.bound = bound
+
+    def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
+        """The inputs as a vector; None where the arguments are not those of the plan."""
+        raise NotImplementedError
+
+    def direction(self, tangents: tuple[Any, ...]) -> np.ndarray | None:
+        """Tangents of the inputs as a vector."""
+        return self.pack(tangents, {})
+
+    def unpack(self, numbers: np.ndarray) -> Any:
+        """Adjoints of the differentiated arguments, one entry an argument."""
+        raise NotImplementedError
+
+
+class OneArray(Plan):
+    def __init__(self, function: Function, hot: Hot, words: np.ndarray, bound: Bound) -> None:
+        super().__init__(function, hot, words, bound)
+        self.shape = bound.leaves[0].shape
+
+    def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
+        x = args[0] if len(args) == 1 and not kwargs else None
+        if x.__class__ is not ndarray or x.dtype is not FLOAT64 or x.shape != self.shape:
+            return None
+        return x if x.ndim == 1 else x.ravel()
+
+    def unpack(self, numbers: np.ndarray) -> Any:
+        return (numbers.reshape(self.shape),)
+
+
+class Floats(Plan):
+    def __init__(
+        self, function: Function, hot: Hot, words: np.ndarray, bound: Bound, positions: Any
+    ) -> None:
+        super().__init__(function, hot, words, bound)
+        self.inputs = len(bound.leaves)
+        first = min(positions, default=0)
+        self.positions = [i - first for i in positions]
+
+    def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
+        if len(args) != self.inputs or kwargs:
+            return None
+        for x in args:
+            if x.__class__ is not float:
+                return None
+        return np.array(args)
+
+    def unpack(self, numbers: np.ndarray) -> Any:
+        partials = numbers.tolist()
+        return [partials[i] for i in self.positions]
+
+
+class Group(NamedTuple):
+    """One argument of a plan: its structure, and where the numbers of its leaves lie."""
+
+    structure: Any  # None for a number or an array
+    leaves: list[tuple[type, Any, Any, int, int]]  # class, shape, dtype, first and end
+    start: int
+    stop: int
+    floats: bool  # all leaves are floats
+    order: Any  # of the keys of dicts
+
+
+class Trees(Plan):
+    def __init__(
+        self, function: Function, hot: Hot, words: np.ndarray, bound: Bound, positions: Any
+    ) -> None:
+        super().__init__(function, hot, words, bound)
+        self.first = int(words[FIRST])
+        self.positions = positions
+        self.groups: list[Group] = []
+        place = 0
+        ordered = iter(bound.signature[2])
+        for structure, (lo, hi) in zip(bound.structures, bound.ranges, strict=True):
+            leaves, start = [], place
+            for x in bound.leaves[lo:hi]:
+                size = getattr(x, "size", 1)
+                shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+                leaves.append((x.__class__, shape, dtype, place, place + size))
+                place += size
+            order = None if structure is None else next(ordered)
+            floats = all(leaf[0] is float for leaf in leaves)
+            self.groups.append(Group(structure, leaves, start, place, floats, order))
+        self.inputs = place
+
+    def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
+        given = (*args, kwargs) if kwargs else args
+        if len(given) != len(self.groups):
+            return None
+        numbers = empty(self.inputs)
+        for tree, group in zip(given, self.groups, strict=True):
+            parts = [tree]
+            if group.structure is not None:
+                parts, found = flatten(tree)
+                if found != group.structure:
+                    return None
+                if group.order is not None and order_of(tree) != group.order:
+                    return None
+            if group.floats:
+                if not FLOATS.issuperset(map(type, parts)):
+                    return None
+                numbers[group.start : group.stop] = parts
+            elif not _packed(numbers, parts, group.leaves):
+                return None
+        return numbers
+
+    def unpack(self, numbers: np.ndarray) -> Any:
+        answer = []
+        for i in self.positions:
+            group = self.groups[i]
+            if group.floats:
+                parts = numbers[group.start - self.first : group.stop - self.first].tolist()
+            else:
+                parts = [self._part(numbers, leaf) for leaf in group.leaves]
+            structure = group.structure
+            answer.append(parts[0] if structure is None else unflatten(structure, parts))
+        return answer
+
+    def _part(self, numbers: np.ndarray, leaf: tuple[type, Any, Any, int, int]) -> Any:
+        _, shape, dtype, start, stop = leaf
+        part = numbers[start - self.first : stop - self.first]
+        if shape is None:
+            return part.item()
+        part = part.reshape(shape)
+        return part if dtype.kind != "f" else part.astype(dtype, copy=False)
+
+
+class Fed(Plan):
+    """A plan whose inputs go on with captured arrays behind the arguments, see parameters.py."""
+
+    def __init__(self, inner: Plan, parameters: Parameters) -> None:
+        self.__dict__.update(inner.__dict__)
+        self.shape = ()
+        self.inner = inner
+        self.read = parameters.read
+        self.arguments = int(inner.words[INPUTS]) - parameters.count
+        self.inputs = int(inner.words[INPUTS])
+
+    def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
+        known = self.inner.pack(args, kwargs)
+        if known is None:
+            return None
+        numbers = empty(self.inputs)
+        numbers[: self.arguments] = known
+        return numbers if self.read(numbers, self.arguments) else None
+
+    def direction(self, tangents: tuple[Any, ...]) -> np.ndarray | None:
+        known = self.inner.pack(tangents, {})
+        if known is None:
+            return None
+        numbers = np.zeros(self.inputs)
+        numbers[: self.arguments] = known
+        return numbers
+
+    def unpack(self, numbers: np.ndarray) -> Any:
+        return self.inner.unpack(numbers)
+
+
+def _packed(numbers: np.ndarray, parts: list[Any], leaves: list[Any]) -> bool:
+    """Write the leaves of a tree; False where they are not those of the plan."""
+    for x, (cls, shape, dtype, start, stop) in zip(parts, leaves, strict=True):
+        if x.__class__ is not cls:
+            return False
+        if shape is None:
+            if cls is not float and abs(x) > LARGEST_WHOLE:
+                return False
+            numbers[start] = x
+        elif x.shape != shape or x.dtype is not dtype:
+            return False
+        else:
+            numbers[start:stop] = (x if dtype.kind == "f" else normal(x)).ravel()
+    return True
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+def plan_for(
+    function: Function,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    argnums: Any,
+    mode: int = GRADIENT,
+) -> Plan | None:
+    """A plan for calls like the one that has just been made; `argnums` is None for values."""
+    positions = () if argnums is None else positions_of(argnums, len(args))
+    bound = function.bind(args, kwargs, positions)
+    program = None if bound is None else function.program(bound)
+    trace = None if program is None else program.last
+    if trace is None or bound is None or bound.statics or not bound.leaves or not fits(trace):
+        return None
+    captures = function.captures
+    if captures is None or captures.programs.get(bound.signature) is not program:
+        return None  # another thread has seen other captures meanwhile
+    if argnums is None:
+        span = output_span(trace)
+        if span is None:
+            return None
+        hot, words = hot_words(trace, None, (VALUES, span[0], span[0], span[1] - span[0]))
+    else:
+        result = trace.output.single
+        if not isinstance(result, Slots) or result.shape is not None or result.dtype is not float:
+            return None
+        chosen = [j for i in positions for j in range(*bound.ranges[i])]
+        spans = [slots_of(trace.variables[j]) for j in chosen]
+        if not spans:
+            return None
+        first, end = min(s[0] for s in spans), max(s[1] for s in spans)
+        hot, words = hot_words(trace, chosen, (mode, result.start, first, end - first))
+    made = _laid_out(function, hot, words, bound, args, kwargs, positions)
+    made.captures, made.changed = captures, captures.changed
+    if program is not None and program.parameters is not None:
+        made = Fed(made, program.parameters)
+    if argnums is None:
+        made.reader = reader(trace, int(words[FIRST]))
+    return made
+
+
+def _laid_out(
+    function: Function, hot: Hot, words: np.ndarray, bound: Bound, args: tuple[Any, ...],
+    kwargs: dict[str, Any], positions: tuple[int, ...],
+) -> Plan:  # fmt: skip
+    """The kind of plan that suits the arguments."""
+    only = bound.leaves[0]
+    if len(args) == 1 and not kwargs and args[0] is only and only.__class__ is ndarray:
+        if only.dtype is FLOAT64 and only.shape:
+            return OneArray(function, hot, words, bound)
+    if not kwargs and len(args) == len(bound.leaves) and all(x.__class__ is float for x in args):
+        return Floats(function, hot, words, bound, positions)
+    return Trees(function, hot, words, bound, positions)
+
+
+def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np.ndarray]:
+    """The workspace of fast calls, one for all that want adjoints of the same arguments, and the
+    words of a plan for it."""
+    quiet = None if chosen is None else trace.quiet_words(tuple(chosen))
+    group = None if quiet is None else tuple(chosen or ())
+    with trace.lock:
+        if group not in trace.hot:
+            trace.hot[group] = Hot(trace, quiet)
+        hot: Hot = trace.hot[group]
+        return hot, hot.plan(trace, key)
+
+
+def reader(trace: Trace, first: int) -> Callable[[np.ndarray], Any] | None:
+    """What makes the results from the slots from `first` on; None for a float, the root."""
+    single = trace.output.single
+    if isinstance(single, Slots) and single.shape is None and single.dtype is float:
+        return None
+    return trace.output.shifted(first).read
+
+
+def fits(trace: Trace) -> bool:
+    """Whether sweeps over a tape are short enough for one call, and need no Python on the way.
+
+    The call holds the GIL and does not hear Ctrl-C: 10 ms at most, of which 5 are what threads
+    wait for one another anyway.
+    """
+    if trace.cost is None:
+        trace.cost = cost(trace.tape)
+    return not trace.tape.calls and trace.leading[1] > 0 and trace.cost < LONGEST_CALL
+
+
+def cost(tape: Tape) -> float:
+    """About how long value and gradient take, in seconds."""
+    operations = float(len(tape) + tape.slots)
+    chunk = tape.chunks[-1]
+    for index, _, _ in tape.wide:
+        c = chunk.c[index]
+        extents = tape.words[
+            c + nest.BODY : c + nest.BODY + nest.LOOP * int(tape.words[c + nest.LOOPS])
+        ]
+        operations += float(np.prod(extents[:: nest.LOOP], dtype=float))
+    return 3e-9 * operations
+
+
+def slots_of(x: Any) -> tuple[int, int]:
+    """First slot and end of a variable."""
+    if isinstance(x, Array):
+        return (x.storage.slot, x.storage.slot + x.size) if x.size else (0, 0)
+    return x.slot, x.slot + 1
+
+
+def output_span(trace: Trace) -> tuple[int, int] | None:
+    """The slots that hold all results; None where there is too much between them."""
+    parts = [p for p in trace.output.parts if isinstance(p, Slots)]
+    if not parts:
+        return None
+    first, end = min(p.start for p in parts), max(p.start + p.size for p in parts)
+    return (first, end) if end - first <= 64 + 2 * sum(p.size for p in parts) else None
+
+
+def positions_of(argnums: Any, count: int) -> tuple[int, ...]:
+    several = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    return tuple(i + count if i < 0 else i for i in several)
