@@ -12,6 +12,7 @@ from . import numpy as numpy
 from . import optim as optim
 from . import primitives as _primitives  # noqa: F401  registers linear algebra, sorting ...
 from ._version import __version__ as __version__
+from .batch.vmap import vmap as vmap
 from .check import check_grads as check_grads
 from .errors import ArgumentError as ArgumentError
 from .errors import BadTapeError as BadTapeError
@@ -52,6 +53,8 @@ from .losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from .losses import softmax as softmax
 from .losses import softmax_cross_entropy as softmax_cross_entropy
 from .losses import squared_error as squared_error
+from .lowlevel import LowLevel as LowLevel
+from .lowlevel import lowlevel as lowlevel
 from .numpy import fft as fft
 from .numpy import linalg as linalg
 from .numpy.creation import array as array
