@@ -72,6 +72,12 @@ from .record.core import no_grad as no_grad
 from .record.core import record_lines as record_lines
 from .record.values import Var as Var
 from .reference import table as table
+from .solvers.fixed import fixed_point as fixed_point
+from .solvers.ivp import solve_ivp as solve_ivp
+from .solvers.least_squares import least_squares as least_squares
+from .solvers.linear import linear_solve as linear_solve
+from .solvers.minimize import minimize as minimize
+from .solvers.roots import root as root
 from .traced.function import Function as Function
 from .traced.function import function as function
 from .transforms.checkpoints import checkpoint as checkpoint
