@@ -78,6 +78,7 @@ WALKTHROUGHS = {
 }
 HELPERS = {"walkthrough"}
 TESTED_ELSEWHERE = {"moons", "demo", "b_jacobians", "d_network", "e_arm", "e_models", "e_real_data"}
+TESTED_ELSEWHERE |= {"branches", "logistic_errors", "option_greeks", "rosenbrock", "stiff_kinetics"}
 
 
 def test_every_example_is_run():
