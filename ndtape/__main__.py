@@ -44,15 +44,17 @@ def versions() -> str:
 
 def warmup(everything: bool = False) -> str:
     """Compile sweeps and kernels, or load them from the cache; a line each."""
+    from . import _callbacks
     from ._jit import Sweep
+    from .batch import _rows
 
     start = time.perf_counter()
-    for name in ("holding", "releasing", "replay"):
+    for name in ("holding", "releasing", "replay", "replay_flat", "replay_second"):
         entry(name)
     lines = [f"  {'entries':<28}{time.perf_counter() - start:6.2f} s"]
-    for name, sweep in vars(sweeps()).items():
-        if isinstance(sweep, Sweep):
-            lines.append(_timed(name, sweep))
+    for module in (sweeps(), _rows, _callbacks):
+        found = {name: x for name, x in vars(module).items() if isinstance(x, Sweep)}
+        lines += [_timed(name, sweep) for name, sweep in found.items()]
     names = [w.name for w in WIDE] if everything else [*(o[0] for o in OTHERS), *COMMON]
     for name in names:
         wide = WIDE[WIDE_CODES[name] - WIDE[0].code]

@@ -524,6 +524,10 @@ class Workspace:
         self.swept = n
         return self.arrays["g"]
 
+    def unprepare(self) -> None:
+        """The next `gradient` sets the frame up again."""
+        self._ready = -1
+
     def _prepare(self, n: int) -> None:
         """Buffers, frame and addresses for `gradient` on a tape of n instructions in one chunk."""
         self.array("v")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
+from replay_report import readme_tables as replay_tables
 from report import TITLES, gradient_table, markdown
 from small_report import readme_tables
 
@@ -42,7 +43,8 @@ def chain_tables(report):
     return parts
 
 
-TABLES = {"chain": chain_tables, "small_tensors": readme_tables}  # by the name of the report
+# By the name of the report.
+TABLES = {"chain": chain_tables, "replay": replay_tables, "small_tensors": readme_tables}
 
 
 def section(name, report):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .signature import Bound
 
 ndarray, empty = np.ndarray, np.empty
-FLOATS = {float}
+FLOATS = {float, np.float64}  # the second is a subclass of the first
 FLOAT64 = np.dtype(np.float64)
 RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
 NEVER = (1 << 64) - 1
@@ -200,7 +200,7 @@ class Trees(Plan):
                 leaves.append((x.__class__, shape, dtype, place, place + size))
                 place += size
             order = None if structure is None else next(ordered)
-            floats = all(leaf[0] is float for leaf in leaves)
+            floats = all(leaf[0] in FLOATS for leaf in leaves)
             self.groups.append(Group(structure, leaves, start, place, floats, order))
         self.inputs = place
 

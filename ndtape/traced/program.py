@@ -139,7 +139,10 @@ class Trace:
         except IndexError:
             work = Workspace(self.tape)
             work.leading = self.leading
-        work.own_words = None if chosen is None else self.quiet_words(tuple(chosen))
+        words = None if chosen is None else self.quiet_words(tuple(chosen))
+        if words is not work.own_words:
+            work.own_words = words
+            work.unprepare()  # its frame points at the others
         return work
 
     def quiet_words(self, chosen: tuple[int, ...]) -> np.ndarray | None:
