@@ -185,9 +185,9 @@ def test_forward_and_reverse_agree(name):
     (adjoint,) = pullback(w)
     right = np.sum(adjoint["A"] * t["A"]) + adjoint["b"] @ t["b"]
     assert w @ Jt == pytest.approx(right, rel=1e-8)
-    h = 1e-5
+    h = 1e-5  # which magnifies what SciPy leaves of a solution, some 1e-12, to 1e-7
     above, below = (f({k: p[k] + s * h * t[k] for k in p}) for s in (1, -1))
-    np.testing.assert_allclose(Jt, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(Jt, (above - below) / (2 * h), rtol=1e-6, atol=1e-6)
 
 
 @every_system

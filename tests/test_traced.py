@@ -1309,7 +1309,7 @@ def _captured():
 
 @pytest.mark.parametrize(
     ("make", "passes"),
-    [(_replays, 150), (_flips, 50), (_errors, 50), (_transforms, 60), (_fresh_functions, 40),
+    [(_replays, 150), (_flips, 50), (_errors, 50), (_transforms, 300), (_fresh_functions, 40),
      (_objects, 40), (_captured, 40)],
     ids=lambda p: p.__name__ if callable(p) else "",
 )  # fmt: skip
