@@ -1152,3 +1152,32 @@ def test_what_is_not_read_is_not_watched():
     finally:
         K = 3.0
     assert unused == 5.0 and F.counters.recordings == 1
+
+
+def test_rules_of_ones_own():
+    """A number that a user's value or derivative rule reads is one that the function reads."""
+    scale = 2.0
+    twice = nt.custom_vjp(lambda x: scale * x)
+    twice.defvjp(lambda x: (scale * x, None), lambda r, w: (scale * w,))
+    bent = nt.custom_jvp(lambda x: x * x)
+    bent.defjvp(lambda p, t: (p[0] * p[0], scale * p[0] * t[0]))
+    made = nt.primitive(lambda x: scale * x * x, lambda w, z, x: (2.0 * scale * w * x,))
+    F, G = nt.function(lambda x: twice(x)), nt.function(nt.grad(twice))
+    H, P = nt.grad(nt.function(lambda x: bent(x))), nt.function(nt.grad(lambda x: made(x)))
+    for scale in (2.0, 5.0, 2.0):
+        assert (F(3.0), G(3.0), H(3.0), P(3.0)) == (
+            3.0 * scale, scale, 3.0 * scale, 6.0 * scale
+        )  # fmt: skip
+
+
+def test_a_generator_made_inside():
+    F = nt.function(lambda x: x * np.random.default_rng().normal())
+    assert F(1.0) != F(1.0)
+
+
+def test_values_left_in_a_list_by_an_earlier_recording():
+    seen = []
+    residual = lambda x: (seen.append(x), x**2 - 2.0)[1]  # noqa: E731
+    for _ in range(3):
+        assert abs(nt.root(residual, 1.0).x - np.sqrt(2.0)) < 1e-9
+    assert nt.vmap(lambda x: (seen.append(1), x)[1])(np.arange(20.0)).tolist() == list(range(20))

@@ -132,6 +132,10 @@ def size_of(part: Slots) -> int:
     return math.prod(part.shape or ())
 
 
+class NotKeptError(Exception):
+    """The function changes what it captures: no recording of it is kept."""
+
+
 class Sweeps:
     """The numbers of many calls, on their way through the tapes of a program.
 
@@ -152,7 +156,8 @@ class Sweeps:
         if program.last is None:
             self.alone(0)
             rows = rows[1:]
-        assert program.last is not None
+        if program.last is None:
+            raise NotKeptError
         self.waiting[program.last] = [rows]
         while self.waiting:
             trace, parts = self.waiting.popitem()

@@ -21,7 +21,7 @@ from ..traced.function import Function
 from ..traced.program import Slots, Trace, input_values
 from ..traced.signature import Bound, Static
 from ..trees import flatten, text, unflatten
-from .lanes import Numbers, Sweeps, size_of
+from .lanes import NotKeptError, Numbers, Sweeps, size_of
 
 Axes = Any  # an int, None, or a tree of them that is a prefix of the arguments or of the result
 
@@ -235,6 +235,8 @@ def swept(function: Function, rows: Rows, out_axes: Axes) -> Any:
 
     try:
         found = Sweeps(program, numbers, run)
+    except NotKeptError:
+        return loop(function, rows, out_axes)
     except Exception:
         if program.parameters is None:
             raise

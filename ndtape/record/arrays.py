@@ -488,6 +488,13 @@ def moves(x: Any) -> bool:
     return isinstance(x, (Array, Var)) and x.needs_grad
 
 
+def escaped(x: Any) -> bool:
+    """Whether x was recorded by a traced function that has returned: it stands for nothing."""
+    tape = x.storage.tape if isinstance(x, Array) else x.tape
+    traced = getattr(tape, "traced", None)
+    return traced is not None and bool(tape.ended)
+
+
 def storages(values: Sequence[Any]) -> list[Any]:
     """What `common_tape` looks at: storages on a tape, and scalar results."""
     found: list[Any] = []

@@ -75,6 +75,10 @@ class Primitive:
         self.__doc__ = doc or value.__doc__
         self.dtypes = dtypes
 
+    def __captures__(self) -> Any:
+        """What a traced function that calls this one depends on."""
+        return [part for part in (self.value, self.vjp, self.jvp) if part is not None]
+
     def __call__(self, *operands: Any, **params: Any) -> Any:
         return call(self, params, *operands)
 

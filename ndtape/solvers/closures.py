@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from ..record.arrays import moves
+from ..record.arrays import escaped, moves
 from ..record.core import INSIDE
 from ..traced.function import Function
 from ..trees import flatten, unflatten
@@ -62,7 +62,7 @@ class Closure:
         return self._known[id(x)]
 
     def _parts(self, x: Any, depth: int) -> Recipe | None:
-        if moves(x):
+        if moves(x) and not escaped(x):
             place = len(self.values)
             self.values.append(x)
             return lambda values: values[place]

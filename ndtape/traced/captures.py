@@ -33,10 +33,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..record.arrays import Array
+from ..record.arrays import Array, escaped
 from ..record.values import Leaf, Var
 
 DATA = {"types", "argparse", "collections", "configparser", "string"}  # whose objects hold data
+DRAWS = {"default_rng", "RandomState", "SystemRandom", "urandom"}
 LOOKUPS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"}
 ANY_ATTRIBUTE = {"getattr", "vars", "__dict__"}  # in the code: attributes that have no name there
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
@@ -185,6 +186,8 @@ class Captures:
         if library:
             return
         self.names.update(_names(f.__code__))
+        if not DRAWS.isdisjoint(self.names):  # a generator made inside: other numbers at each call
+            self.recording = True
         for name in _imports(f):
             if name in sys.modules:
                 self._visit(sys.modules[name])
@@ -247,6 +250,8 @@ class Captures:
             self.arrays.append((x, x.tobytes()))
 
     def _value(self, x: Any) -> None:
+        if escaped(x):
+            return  # left in a list by an earlier recording: whoever uses it is told
         if x.needs_grad:
             self.recording = True
         elif isinstance(x, Leaf):

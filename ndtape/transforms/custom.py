@@ -59,6 +59,10 @@ class _Custom:
         self.nondiff_argnums = given
         update_wrapper(self, f, updated=())
 
+    def __captures__(self) -> Any:
+        """What a traced function that calls this one depends on."""
+        return [part for part in vars(self).values() if callable(part)]
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """A method: `self` is the first argument, mostly one of `nondiff_argnums`."""
         return self if instance is None else partial(self, instance)

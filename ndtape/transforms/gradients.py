@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from ..errors import ArgumentError
 from ..record.arrays import moves
 from ..record.values import FUNCTIONS, Result, Var
 from ..trees import flatten, unflatten
@@ -82,6 +83,8 @@ def _shortened(
 
     Asked of its class: `functools.wraps` copies the attributes of instances to other functions.
     """
+    if not callable(f):
+        raise ArgumentError(f"nt.grad takes a function, not {f!r:.60}")
     offered = getattr(type(f), "gradient_function", None)
     return general if offered is None else offered(f, argnums, with_value, general)
 
