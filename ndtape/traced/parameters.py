@@ -37,6 +37,7 @@ from typing import Any
 
 import numpy as np
 
+from ..record.arrays import LARGEST_WHOLE
 from .captures import (
     GETTERS,
     MOST,
@@ -50,7 +51,6 @@ from .captures import (
 
 Place = tuple[str, int, Any]
 DTYPES = tuple(np.dtype(name) for name in ("float64", "float32", "int64", "bool"))
-LARGEST_WHOLE = 2**53
 # In the code of a function: it may read what nobody knows of, past its twin.
 HIDDEN = {"globals", "eval", "exec", "__globals__", "__closure__", "cell_contents", "modules"}
 CONTAINERS = (dict, OrderedDict, list, tuple)
