@@ -47,6 +47,7 @@ sweeps: $(VENV)/.has-dev
 perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 	$(BIN)/python perf/chain.py
 	$(BIN)/python perf/small_tensors.py
+	$(BIN)/python perf/replay.py
 	$(BIN)/python perf/table.py
 
 docs: $(VENV)/.has-docs
