@@ -16,7 +16,8 @@ from . import STEP, Contestant
 
 SIZES = (64, 32, 10)
 BATCHES = (1, 16, 128)
-SWEPT, AFRESH = "ndtape, swept", "ndtape, recorded afresh"
+SWEPT, TRACED = "ndtape, swept", "ndtape, traced"
+AFRESH = "ndtape, recorded afresh"
 
 
 def data(batch):
@@ -101,6 +102,17 @@ def swept(x, classes, params):
     return run, found
 
 
+def traced(x, classes, params):
+    """What users write: parameters in a list, images and classes as data."""
+    step = nt.value_and_grad(nt.function(loss_of))
+
+    def found():
+        loss, gradients = step(params, x, classes)
+        return [loss, *gradients]
+
+    return lambda: step(params, x, classes), found
+
+
 def with_torch(x, classes, params):
     import torch
     from torch.nn.functional import cross_entropy
@@ -168,7 +180,7 @@ TITLES = {"torch": "PyTorch", "jax": "JAX jit", "autograd": "autograd"}
 
 def contestants(batch, peers, say):
     x, classes, params = data(batch)
-    for name, build in ((SWEPT, swept), (AFRESH, afresh)):
+    for name, build in ((SWEPT, swept), (TRACED, traced), (AFRESH, afresh)):
         run, found = build(x, classes, params)
         yield Contestant(name, STEP, run, 1, found)
     expected = by_hand(x, classes, params)
