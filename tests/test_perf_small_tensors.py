@@ -46,6 +46,7 @@ def test_the_report_is_complete(report):
             assert (operation, *kind) in kinds
     assert {c for o, c, _ in kinds if o.startswith("network")} == {
         "ndtape, swept",
+        "ndtape, traced",
         "ndtape, recorded afresh",
         "NumPy by hand",
     }
