@@ -246,12 +246,14 @@ def _check_modes(tape, y, leaves, gradient):
         work.set_inputs(inputs if lanes == 1 else np.tile(inputs[:, None], lanes))
         g = work.reverse({root: 1.0}).reshape(-1, lanes)[: len(inputs)].copy()
         found = [g[order[id(x)], -1] if id(x) in order else 0.0 for x in leaves]
-        assert found == gradient
+        # To the last bits only: which term an adjoint gets first depends on its neighbours (the
+        # carry of the reverse sweep), and they change when inputs move to the front.
+        assert found == pytest.approx(gradient, rel=1e-12, abs=1e-12)
         seeds = np.linspace(-1.0, 1.0, len(inputs))
         t = work.tangent(dict(enumerate(seeds))).reshape(-1, lanes)[root, -1]
         assert t == pytest.approx(float(seeds @ g[:, -1]), rel=1e-9, abs=1e-12)
         g2, _ = work.second(root, dict(enumerate(seeds)))
-        assert (g2.reshape(-1, lanes)[: len(inputs)] == g).all()
+        assert np.allclose(g2.reshape(-1, lanes)[: len(inputs)], g, rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=150)
