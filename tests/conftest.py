@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: the bench of all opcodes, swept once a session, and hypothesis."""
 
 import os
+import sys
 
 import matrix
 import numpy as np
@@ -41,3 +42,12 @@ TANGENT = np.array(
 def mixed(bench):
     """Every sweep with seeds that differ from lane to lane: by numbers of lanes, 1 and 16."""
     return {lanes: bench.run(lanes, ADJOINT, TANGENT) for lanes in (1, matrix.LANES)}
+
+
+@pytest.fixture
+def eager_switching():
+    """Threads change places as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

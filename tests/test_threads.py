@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from racing import circle_map, in_threads, slope
 
 import ndtape as nt
 from ndtape import run, tape
@@ -22,41 +23,6 @@ from ndtape.record import core, lifetime
 @pytest.fixture(autouse=True)
 def no_tape_of_another_test():
     core._current.set(None)
-
-
-@pytest.fixture
-def eager_switching():
-    """Threads change places as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def in_threads(f, count):
-    """f(0) ... f(count - 1) at once; their results, or the first exception."""
-    start = threading.Barrier(count)
-
-    def held(k):
-        start.wait()
-        return f(k)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(held, range(count)))
-
-
-def circle_map(x, steps):
-    for _ in range(steps):
-        x = x + 2.39996 + 0.5 * nt.sin(x)
-    return x
-
-
-def slope(x, steps):
-    result = 1.0
-    for _ in range(steps):
-        result *= 1.0 + 0.5 * math.cos(x)
-        x = x + 2.39996 + 0.5 * math.sin(x)
-    return result
 
 
 @pytest.mark.parametrize("count", [2, 8])

@@ -6,54 +6,19 @@ import _thread
 import asyncio
 import contextvars
 import gc
-import math
 import random
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from racing import circle_map as chain
+from racing import in_threads, slope
 
 import ndtape as nt
 from ndtape.record import core
-
-
-@pytest.fixture
-def eager_switching():
-    """Threads change places as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def in_threads(f, count):
-    """f(0) ... f(count - 1) at once; their results, or the first exception."""
-    start = threading.Barrier(count)
-
-    def held(k):
-        start.wait()
-        return f(k)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(held, range(count)))
-
-
-def chain(x, steps):
-    for _ in range(steps):
-        x = x + 2.39996 + 0.5 * nt.sin(x)
-    return x
-
-
-def slope(x, steps):
-    result = 1.0
-    for _ in range(steps):
-        result *= 1.0 + 0.5 * math.cos(x)
-        x = x + 2.39996 + 0.5 * math.sin(x)
-    return result
 
 
 @pytest.mark.parametrize("recorded_before", [True, False])

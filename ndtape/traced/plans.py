@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import nest
 from ..ops import FLIPPED, PLAN
-from ..record.arrays import LARGEST_WHOLE, Array, normal
+from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
 from ..run import COLUMNS, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 ndarray, empty = np.ndarray, np.empty
 FLOATS = {float, np.float64}  # the second is a subclass of the first
-FLOAT64 = np.dtype(np.float64)
 RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
 NEVER = (1 << 64) - 1
 LONGEST_CALL = 0.01  # seconds

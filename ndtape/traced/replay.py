@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
+from ..record.arrays import FLOAT64
 from ..run import entry
-from .plans import FLOAT64, SECOND, Plan, plan_for
+from .plans import SECOND, Plan, plan_for
 
 if TYPE_CHECKING:
     from .function import Function

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..record.arrays import Array, moves, normal, private
+from ..record.arrays import FLOAT64, Array, moves, normal, private
 from ..record.core import recording_on
 from ..record.elementwise import elementwise
 from ..record.values import FUNCTIONS, Var
@@ -22,8 +22,6 @@ from ..trees import flatten, unflatten
 from .directions import adjoint, adjoints, tangent, tangents
 from .evaluation import NO_SLOTS, Argnums, Evaluation, matching, shape_of, size_of, slots_of
 from .tangents import recorded_tangents
-
-FLOAT64 = np.dtype(np.float64)
 
 
 class Output:
