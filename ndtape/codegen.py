@@ -13,11 +13,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections import Counter
 from pathlib import Path
 
 from . import rules
 from ._version import __version__
+from .emit import Emit, called, hoisted, name_of
 from .ops import FIRST_WIDE, FLIPPED, FRAME, INTERNAL, OPCODES, TABLE, WIDE, Opcode, table_hash
 
 HERE = Path(__file__).parent
@@ -29,8 +29,8 @@ POINTERS = {"op": "u2_at", "out": "u4_at", "a": "u4_at", "b": "u4_at", "c": "u4_
 SLOT_NAME = {"x": "p", "y": "q", "u": "s"}
 NUMBERS = {"STATUS": FRAME.index("status"), "FIRST_WIDE": FIRST_WIDE, "UNKNOWN": 0,
            "FLIPPED": FLIPPED}  # fmt: skip
-SOURCES = ("templates.py", "codegen.py", "map_codegen.py", "rules.py", "_jit.py", "nest.py",
-           "reach.py", "spans.py")  # fmt: skip
+SOURCES = ("templates.py", "codegen.py", "emit.py", "map_codegen.py", "rules.py", "_jit.py",
+           "nest.py", "reach.py", "spans.py")  # fmt: skip
 PACKED = ("forward", "reverse", "tangent", "forward_over_reverse")
 
 
@@ -61,51 +61,6 @@ def holes(opcode: Opcode) -> dict[str, ast.expr | None]:
         result[f"T_D{name}"] = rules.scaled(t, partial)
         result[f"H_D{name}"] = rules.plus(rules.scaled(wt, partial), rules.scaled(w, change))
     return result
-
-
-class Emit(ast.NodeTransformer):
-    """Rule grammar -> Python that Numba compiles, for scalars or for packs of lanes."""
-
-    def __init__(self, packs: bool, nonzero: str) -> None:
-        self.packs = packs
-        self.nonzero = nonzero  # a name known not to be zero: mz(w, d) is then w * d
-
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        return rules.number(node.value)  # type: ignore[arg-type]
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        self.generic_visit(node)
-        symbol = ast.BitAnd() if isinstance(node.op, ast.And) else ast.BitOr()
-        total = node.values[0]
-        for value in node.values[1:]:
-            total = ast.BinOp(total, symbol, value)
-        return total
-
-    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-        self.generic_visit(node)
-        costly = any(isinstance(n, ast.Call) and _name(n) != "select" for n in ast.walk(node))
-        if costly and not self.packs:
-            return node
-        return rules.call("select", node.test, node.body, node.orelse)
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        if _name(node) == "mz" and not self.packs and _is_name(node.args[0], self.nonzero):
-            return ast.BinOp(node.args[0], ast.Mult(), node.args[1])
-        return node
-
-
-def _name(node: ast.expr) -> str:
-    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-
-
-def called(tree: ast.AST) -> set[str]:
-    """The names of all functions called in a tree."""
-    return {_name(n) for n in ast.walk(tree) if isinstance(n, ast.Call)} - {""}
-
-
-def _is_name(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
 
 
 # --- one branch ----------------------------------------------------------------------------------
@@ -192,38 +147,6 @@ def _indexed(node: ast.expr) -> tuple[str, str]:
     return "", ""
 
 
-CHEAP = {"select", "mz", "splat", "fabs", "any_lane", "sign", "copysign", "trunc", "floor"}
-
-
-class _Replace(ast.NodeTransformer):
-    def __init__(self, text: str, name: str) -> None:
-        self.text, self.name = text, name
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        if ast.unparse(node) == self.text:
-            return ast.Name(self.name)
-        return self.generic_visit(node)  # type: ignore[return-value]
-
-
-def hoisted(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Compute a function once when a branch calls it twice with the same arguments."""
-    for index in range(9):
-        calls = Counter(
-            ast.unparse(n)
-            for s in body
-            for n in ast.walk(s)
-            if isinstance(n, ast.Call) and _name(n) not in CHEAP
-        )
-        twice = [text for text, count in calls.items() if count > 1]
-        if not twice:
-            return body
-        text, name = max(twice, key=len), f"f{index}"
-        first = next(j for j, s in enumerate(body) if text in ast.unparse(s))
-        body = [_Replace(text, name).visit(s) for s in body]
-        body.insert(first, ast.parse(f"{name} = {text}").body[0])
-    raise RuntimeError("a rule repeats more calls than expected")
-
-
 def _live(body: list[ast.stmt]) -> list[ast.stmt]:
     """Drop loads whose names are never read."""
     while True:
@@ -272,7 +195,7 @@ class Expand(ast.NodeTransformer):
 
     def columns(self, node: ast.stmt) -> list[ast.stmt]:
         """`op, v = columns(frame)` -> one line a column."""
-        if not (isinstance(node, ast.Assign) and _name(node.value) == "columns"):
+        if not (isinstance(node, ast.Assign) and name_of(node.value) == "columns"):
             return [node]
         target = node.targets[0]
         names = [ast.unparse(e) for e in target.elts] if isinstance(target, ast.Tuple) else [
@@ -292,10 +215,10 @@ class Expand(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
-        if _name(node) == "alive":
+        if name_of(node) == "alive":
             test = f"{ast.unparse(node.args[0])} != 0.0"
             return rules.parse(f"any_lane({test})" if self.packs else test)
-        if _name(node) == "kernel":
+        if name_of(node) == "kernel":
             return self.kernel(FRAME.index(ast.unparse(node.args[0])))
         return node
 
