@@ -14,10 +14,13 @@ from . import primitives as _primitives  # noqa: F401  registers linear algebra,
 from ._version import __version__ as __version__
 from .batch.vmap import vmap as vmap
 from .check import check_grads as check_grads
+from .compiled.decorator import Jit as Jit
+from .compiled.decorator import jit as jit
 from .errors import ArgumentError as ArgumentError
 from .errors import BadTapeError as BadTapeError
 from .errors import ChangedShapeError as ChangedShapeError
 from .errors import CheckError as CheckError
+from .errors import CompileError as CompileError
 from .errors import ConvergenceError as ConvergenceError
 from .errors import DegenerateWarning as DegenerateWarning
 from .errors import EscapedError as EscapedError

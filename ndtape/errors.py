@@ -28,6 +28,15 @@ class UnsupportedError(TapeError, TypeError):
     """An operation, or an operand type, that ndtape cannot record."""
 
 
+class CompileError(TapeError, TypeError):
+    """A function that `nt.jit` cannot compile, or not to record; the message names its line.
+
+    `report` is Numba's own account.
+    """
+
+    report = ""
+
+
 class LeafWriteError(TapeError, RuntimeError):
     """An in-place operation on a leaf outside `no_grad`."""
 

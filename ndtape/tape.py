@@ -245,7 +245,13 @@ class Tape:
 
     def _grow_pool(self, needed: int = 0) -> None:
         armed, self.k = bool(self.op), EMPTY  # what another thread adds must not be lost
-        grown = np.empty(max(2 * len(self.constants), needed))
+        try:
+            grown = np.empty(max(2 * len(self.constants), needed))
+        except MemoryError:
+            raise TapeFullError(
+                f"no memory for more constants: the tape has {self.kn} of them, and "
+                f"{Tape.__len__(self)} instructions; sweep shorter pieces"
+            ) from None
         grown[: self.kn] = self.constants[: self.kn]
         self.constants = grown
         if armed:

@@ -13,7 +13,18 @@ PACKAGE = Path(ndtape.__file__).parent
 # stands here by its name; `record` has an order of its own.
 LAYERS = [
     {"errors", "_version", "_jit", "ops", "nest", "vmath", "trees"},
-    {"tape", "rules", "spans", "reach", "_callbacks", "batch._rows", "_sweeps", "_maps", "kernels"},
+    {
+        "tape",
+        "rules",
+        "emit",
+        "spans",
+        "reach",
+        "_callbacks",
+        "batch._rows",
+        "_sweeps",
+        "_maps",
+        "kernels",
+    },
     {"verify", "verify_wide", "passes"},
     {"run"},
     {"record.core"},
@@ -56,9 +67,10 @@ LAYERS = [
     {"batch"},
     {"batch.rows", "batch.vmap"},
     {"check", "lowlevel"},
+    {"compiled"},
     {"__init__", "__main__"},
 ]
-PACKAGES = ("vmath", "kernels", "numpy", "primitives", "solvers")
+PACKAGES = ("compiled", "vmath", "kernels", "numpy", "primitives", "solvers")
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
 LATE: set[tuple[str, str]] = set()

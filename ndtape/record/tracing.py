@@ -31,6 +31,7 @@ class Guard(NamedTuple):
     outcome: float
     code: Any  # the user's line: code object and bytecode offset
     lasti: int
+    known_line: int = 0  # in compiled code: the line itself
 
     @property
     def file(self) -> str:
@@ -38,7 +39,7 @@ class Guard(NamedTuple):
 
     @property
     def line(self) -> int:
-        return line_number(self.code, self.lasti)
+        return self.known_line or line_number(self.code, self.lasti)
 
 
 class Tracing:

@@ -7,7 +7,8 @@ recorded as well and transforms nest to any order.  Nothing can be confused betw
 all of them are on one tape and each has variables of its own.
 
 A traced function (`nt.function`) at the outermost level is not recorded again: its class offers
-`evaluate`, which lends a tape that is already swept.
+`evaluate`, which lends a tape that is already swept.  A compiled one (`nt.jit`) offers
+`first_order`, which lends a tape that knows first derivatives only.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class Evaluation:
     its tape.
     """
 
+    offers: tuple[str, ...] = (
+        "evaluate",
+    )  # methods of a function's class that lend a tape: the first it has
+
     def __init__(
         self,
         f: Callable[..., Any],
@@ -62,9 +67,9 @@ class Evaluation:
         self.outermost = alone or not (core.transform_depth.get() or any(map(moves, numbers)))
         self.lent = None
         if self.outermost and not inline:
-            evaluate = getattr(type(f), "evaluate", None)
-            if evaluate is not None and not any(map(moves, flatten((args, kwargs))[0])):
-                self.lent = evaluate(f, args, kwargs, positions)
+            offered = next((name for name in self.offers if hasattr(type(f), name)), None)
+            if offered is not None and not any(map(moves, flatten((args, kwargs))[0])):
+                self.lent = getattr(f, offered)(args, kwargs, positions)
         if self.lent is None:
             self._record(f, args, kwargs, positions, numbers)
         else:

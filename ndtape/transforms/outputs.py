@@ -64,6 +64,8 @@ def _plain_result(x: Any) -> Any:
 class VectorEvaluation(Evaluation):
     """An evaluation of a function that returns a tree of scalars and arrays."""
 
+    offers = ("evaluate", "first_order")
+
     def __init__(
         self,
         f: Callable[..., Any],

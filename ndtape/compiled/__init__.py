@@ -1,0 +1,1 @@
+"""The compiled recorder: functions that record themselves from inside compiled code."""
