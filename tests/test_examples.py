@@ -76,9 +76,10 @@ WALKTHROUGHS = {
     },
     "a2_quiz": {"solution: dc_dx": -9.62605866314},
 }
-HELPERS = {"walkthrough"}
+HELPERS = {"walkthrough", "stopwatch"}
 TESTED_ELSEWHERE = {"moons", "demo", "b_jacobians", "d_network", "e_arm", "e_models", "e_real_data"}
 TESTED_ELSEWHERE |= {"branches", "logistic_errors", "option_greeks", "rosenbrock", "stiff_kinetics"}
+TESTED_ELSEWHERE |= {"garch", "advection", "double_pendulum", "kalman"}
 
 
 def test_every_example_is_run():

@@ -5,6 +5,7 @@ import math
 import operator
 import zlib
 
+import compiled_rows
 import matrix
 import numpy as np
 import pytest
@@ -311,8 +312,16 @@ OPERATORS = {
     "equal": operator.eq, "not_equal": operator.ne,
 }  # fmt: skip
 
-# Each is (row name, point, which operands move) -> (value, gradient).  New recorders join here.
-RECORDERS = [by_functions, by_tape, by_ufunc, by_operator, by_transform]
+# Each is (row name, point, which operands move) -> (value, gradient).  New recorders join here;
+# one that has names for some rows only says which in `rows`.
+RECORDERS = [
+    by_functions, by_tape, by_ufunc, by_operator, by_transform, *compiled_rows.RECORDERS
+]  # fmt: skip
+RECORDED = [
+    pytest.param(recorder, row, id=f"{recorder.__name__}-{row.name}")
+    for recorder in RECORDERS
+    for row in getattr(recorder, "rows", ROWS_TESTED)
+]
 
 
 def recorded_points(row):
@@ -321,8 +330,7 @@ def recorded_points(row):
     return [*matrix.inside(row)[:4], *some]
 
 
-@rows
-@pytest.mark.parametrize("recorder", RECORDERS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(("recorder", "row"), RECORDED)
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_recorder(recorder, row, numbers):
     """Same bits of values and gradients as the bare sweeps, whichever operands are constants."""
