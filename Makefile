@@ -48,6 +48,7 @@ perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 	$(BIN)/python perf/chain.py
 	$(BIN)/python perf/small_tensors.py
 	$(BIN)/python perf/replay.py
+	$(BIN)/python perf/compiled.py
 	$(BIN)/python perf/table.py
 
 docs: $(VENV)/.has-docs

@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from compiled_report import readme_tables as compiled_tables
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
 from replay_report import readme_tables as replay_tables
@@ -44,7 +45,12 @@ def chain_tables(report):
 
 
 # By the name of the report.
-TABLES = {"chain": chain_tables, "replay": replay_tables, "small_tensors": readme_tables}
+TABLES = {
+    "chain": chain_tables,
+    "replay": replay_tables,
+    "compiled": compiled_tables,
+    "small_tensors": readme_tables,
+}
 
 
 def section(name, report):

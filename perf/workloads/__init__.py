@@ -9,7 +9,9 @@ import json
 import os
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from types import FunctionType
 
+import numba
 import numpy as np
 
 HERE = Path(__file__).parent
@@ -73,3 +75,14 @@ def written_with(name, library):
     specification.loader.exec_module(module)
     module.np = library
     return module
+
+
+def njit(function, **options):
+    """Numba's, of a function and of the plain functions of its module that it calls."""
+    known = function.__globals__
+    bound = FunctionType(function.__code__, dict(known), function.__name__, function.__defaults__)
+    for name in function.__code__.co_names:
+        value = known.get(name)
+        if isinstance(value, FunctionType) and value.__module__ == function.__module__:
+            bound.__globals__[name] = njit(value, **options)
+    return numba.njit(**options)(bound)
