@@ -28,7 +28,7 @@ from . import emission
 from .arrays import DROPPED, READ_ONLY
 from .emission import Mathematics, Operand
 from .memory import ENTRY
-from .operators import POWERS, mode_of, of_arrays
+from .operators import mode_of, of_arrays, power_by_exponent
 from .scalars import is_number
 from .types import FINGERPRINT, LINEAR, ArrayType, VarType
 from .views import (
@@ -376,25 +376,16 @@ def _row(name: str) -> Any:
 
 def _power(context: Any, b: Any, sig: Any, args: Any, mode: str, in_place: bool) -> Any:
     """a ** b: squares, cubes and reciprocals as such, as for scalars."""
-    exponent = sig.args[1]
-    alone = signature(sig.return_type, sig.args[0])
-    if isinstance(exponent, types.IntegerLiteral) and exponent.literal_value in POWERS:
-        name = POWERS[exponent.literal_value]
-        return _row(name)(context, b, alone, args[:1], mode, in_place)
-    general = _row("power")
-    if not is_number(exponent) or isinstance(exponent, types.IntegerLiteral):
-        return general(context, b, sig, args, mode, in_place)
-    y = context.cast(b, args[1], exponent, types.float64)
-    place = cgutils.alloca_once(b, context.get_value_type(sig.return_type))
-    done = b.append_basic_block("powered")
-    for k, name in POWERS.items():
-        with b.if_then(b.fcmp_ordered("==", y, ir.Constant(F64, float(k)))):
-            b.store(_row(name)(context, b, alone, args[:1], mode, in_place), place)
-            b.branch(done)
-    b.store(general(context, b, sig, args, mode, in_place), place)
-    b.branch(done)
-    b.position_at_end(done)
-    return b.load(place)
+
+    def special(name: str, alone: Any, base: Any) -> Any:
+        return _row(name)(context, b, alone, base, mode, in_place)
+
+    def general(whole: Any, operands: Any) -> Any:
+        return _row("power")(context, b, whole, operands, mode, in_place)
+
+    if not is_number(sig.args[1]):
+        return general(sig, args)
+    return power_by_exponent(context, b, sig, args, special, general)
 
 
 of_arrays["signature"], of_arrays["lowering"] = array_signature, array_lowering

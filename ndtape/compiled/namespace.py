@@ -23,7 +23,7 @@ from .. import functions
 from .._jit import jit
 from ..ops import INTERNAL, ROWS
 from ..transforms.gradients import stop_gradient
-from .operators import mode_of, on_arrays, on_scalars, scalar_power, shaped, whole
+from .operators import mode_of, on_arrays, on_scalar_powers, on_scalars, shaped, whole
 from .scalars import ARITY, TABLE_ROWS, is_number, recorder
 from .types import LINEAR, MODES, SCALARS, VarType
 
@@ -112,7 +112,7 @@ def _stub(name: str, original: Any) -> Any:
     ROW_STUBS.add(id(stub))
     _alive.append(stub)
     if name == "power":
-        overload(stub, prefer_literal=True)(scalar_power)
+        on_scalar_powers(stub)
     else:
         on_scalars(stub, name)
     on_arrays(stub, name)

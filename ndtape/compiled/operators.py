@@ -139,36 +139,73 @@ def _positive(a):
 # --- powers ---------------------------------------------------------------------------------------
 
 
-def scalar_power(a, b):
-    """a ** b of scalars, as Numba's `overload` asks for it."""
-    mode = mode_of(a, b)
-    if not mode or not all(isinstance(t, VarType) or is_number(t) for t in (a, b)):
-        return None
-    general = recorder("power", mode)
-    if isinstance(b, VarType):
-        return lambda a, b: general(a, b)
-    if isinstance(b, types.IntegerLiteral):
-        name = POWERS.get(b.literal_value)
-        if name is None:
-            return lambda a, b: general(a, b)
-        special = recorder(name, mode)
-        return lambda a, b: special(a)
-    square, cube, inverse = (recorder(POWERS[k], mode) for k in (2, 3, -1))
+def power_by_exponent(
+    context: Any,
+    b: Any,
+    sig: Any,
+    args: Any,
+    special: Callable[..., Any],
+    general: Callable[..., Any],
+) -> Any:
+    """a ** b for a plain b: `special(name, sig, args)` where it is 2, 3 or -1, else `general`."""
+    exponent = sig.args[1]
+    alone = signature(sig.return_type, sig.args[0])
+    if isinstance(exponent, types.IntegerLiteral):
+        name = POWERS.get(exponent.literal_value)
+        return general(sig, args) if name is None else special(name, alone, args[:1])
+    y = context.cast(b, args[1], exponent, types.float64)
+    place = cgutils.alloca_once(b, context.get_value_type(sig.return_type))
+    done = b.append_basic_block("powered")
+    for k, name in POWERS.items():
+        with b.if_then(b.fcmp_ordered("==", y, emission.F64(float(k)))):
+            b.store(special(name, alone, args[:1]), place)
+            b.branch(done)
+    b.store(general(sig, args), place)
+    b.branch(done)
+    b.position_at_end(done)
+    return b.load(place)
 
-    def chosen(a, b):
-        if b == 2:
-            return square(a)
-        if b == 3:
-            return cube(a)
-        if b == -1:
-            return inverse(a)
-        return general(a, b)
 
-    return chosen
+def scalar_power(context: Any, b: Any, sig: Any, args: Any, loc: Any = None) -> Any:
+    """Emit a ** b of recording scalars and plain numbers."""
+    kind = sig.return_type
+
+    def special(name: str, alone: Any, base: Any) -> Any:
+        return recorder(name, kind.mode).lower(context, b, alone, base, loc)
+
+    def general(_: Any, operands: Any) -> Any:
+        given = [context.cast(b, v, t, kind) for v, t in zip(operands, sig.args, strict=True)]
+        row = recorder("power", kind.mode)
+        return row.lower(context, b, row.signature_of((kind, kind)), given, loc)
+
+    if isinstance(sig.args[1], VarType):
+        return general(sig, args)
+    return power_by_exponent(context, b, sig, args, special, general)
+
+
+def on_scalar_powers(function: Any) -> None:
+    """Let Numba emit `scalar_power` where `function` is applied to scalars and one records."""
+
+    class Template(AbstractTemplate):
+        key = function
+        prefer_literal = True
+
+        def generic(self, args: Any, kws: Any) -> Any:
+            if kws or len(args) != 2 or not mode_of(*args):
+                return None
+            if not all(isinstance(t, VarType) or is_number(t) for t in args):
+                return None
+            return signature(SCALARS[mode_of(*args)], *args)
+
+    infer_global(function, types.Function(Template))
+    for mode in MODES:
+        lower_builtin(function, SCALARS[mode], types.Any)(scalar_power)
+        lower_builtin(function, types.Any, SCALARS[mode])(scalar_power)
+        lower_builtin(function, SCALARS[mode], SCALARS[mode])(scalar_power)
 
 
 for _function in BINARY["power"]:
-    overload(_function, prefer_literal=True)(scalar_power)
+    on_scalar_powers(_function)
 
 
 # --- truth and whole numbers ----------------------------------------------------------------------
