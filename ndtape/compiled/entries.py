@@ -18,7 +18,8 @@ from .._jit import u8, u8_at
 from .arrays import joined, number_slots, passive
 from .cache import compiled
 from .gil import unlocked
-from .memory import INPUTS, NEXT, RESULT, room
+from .memory import INPUTS, NEXT, RESULT
+from .room import room
 from .scalars import ONE, is_number
 from .types import LINEAR, MODES, TAPE, ArrayType, VarType, make_scalar, slots_of
 from .words import kind, recording

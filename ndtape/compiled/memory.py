@@ -2,8 +2,8 @@
 
 Of a linear tape: entries of 16 bytes (partial derivative, operand's slot, result's slot) lie in
 chunks, and the header says where the next one goes.  Of a tape of instructions: the addresses of
-the columns of the open chunk.  A full chunk calls back into Python, which opens another one, sees
-Ctrl-C, and answers 0, or the reason to stop, which ends the compiled function by an exception.
+the columns of the open chunk.  A full chunk calls back into Python, which opens another one, or
+refuses: then an exception ends the compiled function, and Python raises its own in its place.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-from .._jit import f8_at, jit, u4_at, u8, u8_at
 from ..ops import CODES
 
 # Words of the header of a linear tape; RELEASE: whether to run without the GIL;
@@ -60,44 +57,3 @@ class Failure:
             assert isinstance(made, BaseException)
             return made
         return KeyboardInterrupt() if found is None else found
-
-
-@intrinsic
-def asked(typingctx, header, wanted):
-    """Ask Python for room: 0 if there is some now."""
-
-    def codegen(context, builder, sig, args):
-        from .emission import ask
-
-        return ask(builder, *args)
-
-    return types.int64(u8, u8), codegen
-
-
-@jit
-def grow(header, wanted):
-    """Ask Python for room for `wanted` further entries, or instructions and constants."""
-    if asked(header, u8(wanted)) != 0:
-        raise Stopped
-
-
-# --- linear ---------------------------------------------------------------------------------------
-
-
-@jit
-def room(header, wanted):
-    """Where the next entry goes, after making sure of room for `wanted` and the margin."""
-    h = u8_at(header)
-    cursor = h[CURSOR]
-    if cursor + u8(ENTRY) * u8(wanted) > h[LIMIT]:
-        grow(header, wanted)
-        cursor = h[CURSOR]
-    return cursor
-
-
-@jit
-def put(cursor, partial, operand, result):
-    """One entry: the result depends on the operand with this partial derivative."""
-    f8_at(cursor)[0] = partial
-    u4_at(cursor)[2] = operand
-    u4_at(cursor)[3] = result

@@ -8,6 +8,7 @@ are left alone, so nothing that users compile elsewhere is changed by us.
 from __future__ import annotations
 
 import builtins
+import importlib
 import math
 import types as python_types
 from collections.abc import Callable
@@ -73,8 +74,16 @@ class Namespace(python_types.ModuleType):
         self._module = module
         self._mode = mode
 
+    def __reduce__(self) -> Any:
+        return _restored, (self._module.__name__, self._mode)
+
     def __getattr__(self, name: str) -> Any:
         return replaced(getattr(self._module, name), self._mode)
+
+
+def _restored(name: str, mode: str) -> Namespace:
+    """A namespace in another process: Numba's cache keeps those of functions in signatures."""
+    return namespace(importlib.import_module(name), mode)
 
 
 @cache

@@ -18,10 +18,11 @@ from numba.extending import lower_builtin, overload
 
 from .._jit import f8_at, jit, u8, u8_at
 from .arrays import METHODS
-from .memory import CURSOR, NEXT, room
+from .memory import CURSOR, NEXT
 from .namespace import replaces
 from .operators import lifted, mode_of
 from .reductions import HALF, STEP, element, in_mode, originals, records
+from .room import room
 from .scalars import ONE, ZERO, recorder
 from .types import LINEAR, ArrayType
 from .views import ZERO as NONE

@@ -20,9 +20,10 @@ from numba.extending import intrinsic, lower_builtin, overload
 from .. import numpy as own
 from .._jit import f8_at, u8, u8_at
 from .arrays import METHODS, allocate
-from .memory import CURSOR, ENTRY, NEXT, room
+from .memory import CURSOR, ENTRY, NEXT
 from .namespace import replaces
 from .operators import lifted, mode_of
+from .room import room
 from .scalars import ONE, ZERO, recorder
 from .types import LINEAR, ArrayType, make_scalar
 from .views import (

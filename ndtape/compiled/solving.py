@@ -16,10 +16,11 @@ from numba.extending import overload
 from .. import numpy as own
 from .._jit import f8_at, jit, u8, u8_at
 from .arrays import allocate, joined, plain_slots, plain_values, recording_copy, tape_of
-from .memory import CURSOR, NEXT, room
+from .memory import CURSOR, NEXT
 from .namespace import replaces
 from .operators import mode_of
 from .reductions import HALF, STEP, in_mode, records
+from .room import room
 from .scalars import ONE, ZERO
 from .types import LINEAR, make_scalar
 from .views import kernel
