@@ -916,3 +916,16 @@ def test_methods_of_the_decorator():
             return x * x
 
     assert Model.f(3.0) == 9.0
+
+
+def test_a_number_in_an_array_does_not_open_the_next_array_to_writes():
+    """Types of arguments alone do not say whether an array is a number (of no dimension)."""
+
+    def bumped(x, p):
+        p += 1.0  # another number, or a write into the array
+        return x * x
+
+    gradient, data = nt.grad(nt.jit(bumped)), np.array([2.0, 3.0])
+    assert gradient(3.0, np.array(2.0)) == 6.0
+    assert gradient(3.0, data) == 6.0
+    assert data.tolist() == [2.0, 3.0]

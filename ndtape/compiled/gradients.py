@@ -61,7 +61,8 @@ def fast_gradient(
         if call is None or core.transform_depth.get():
             return general(*args)
         answer = run(function, call.structure, call.leaves, general, args)
-        if ordered and FLAT.issuperset(map(type, args)):
+        flat = ordered and FLAT.issuperset(map(type, args))
+        if flat and all(map(usual, args, call.structure)):  # else the types say too little
             entry = function.variants.ready(call.structure, LINEAR)
             known[tuple(map(type, args))] = call.structure, entry
         if answer.__class__ is not tuple:
