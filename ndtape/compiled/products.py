@@ -18,12 +18,12 @@ from numba.extending import lower_builtin, overload
 
 from .._jit import f8_at, jit, u8, u8_at
 from .arrays import METHODS
-from .memory import CURSOR, NEXT
+from .memory import NEXT
 from .namespace import replaces
 from .operators import lifted, mode_of
-from .reductions import HALF, STEP, element, in_mode, originals, records
-from .room import room
-from .scalars import ONE, ZERO, recorder
+from .reductions import element, in_mode, originals, records
+from .room import closed, noted, room
+from .scalars import ZERO, recorder
 from .types import LINEAR, ArrayType
 from .views import ZERO as NONE
 from .views import View, allocate, call_words, kernel, made_scalar, number, set_tape, stop
@@ -41,26 +41,16 @@ def linear_dot(
         for i in range(count):
             total += f8_at(x + u8(i) * x_stride)[0] * f8_at(y + u8(i) * y_stride)[0]
         return ZERO, ZERO, total
-    h = u8_at(header)
     start = cursor = room(header, u8(2) * count)
-    result = h[NEXT]
-    high = result << HALF
+    result = u8_at(header)[NEXT]
     for i in range(count):
         p, q = f8_at(x + u8(i) * x_stride)[0], f8_at(y + u8(i) * y_stride)[0]
         total += p * q
         slot = u8_at(y_slots + u8(i) * y_slot_stride)[0]
-        f8_at(cursor)[0] = p
-        u8_at(cursor)[1] = high | slot
-        cursor += STEP if slot != ZERO else ZERO
+        cursor = noted(cursor, result, p, slot)
         slot = u8_at(x_slots + u8(i) * x_slot_stride)[0]
-        f8_at(cursor)[0] = q
-        u8_at(cursor)[1] = high | slot
-        cursor += STEP if slot != ZERO else ZERO
-    if cursor == start:
-        return ZERO, ZERO, total
-    h[CURSOR] = cursor
-    h[NEXT] = result + ONE
-    return header, result, total
+        cursor = noted(cursor, result, q, slot)
+    return header, closed(header, start, cursor, result), total
 
 
 def _dot(header, count, x, x_slots, x_stride, x_slot_stride, y, y_slots, y_stride, y_slot_stride):

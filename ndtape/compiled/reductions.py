@@ -20,10 +20,10 @@ from numba.extending import intrinsic, lower_builtin, overload
 from .. import numpy as own
 from .._jit import f8_at, u8, u8_at
 from .arrays import METHODS, allocate
-from .memory import CURSOR, ENTRY, NEXT
+from .memory import NEXT
 from .namespace import replaces
 from .operators import lifted, mode_of
-from .room import room
+from .room import STEP, closed, noted, room
 from .scalars import ONE, ZERO, recorder
 from .types import LINEAR, ArrayType, make_scalar
 from .views import (
@@ -45,10 +45,6 @@ from .views import (
     allocate as allocated,
 )
 
-STEP = np.uint64(ENTRY)
-HALF = np.uint64(32)
-
-
 # --- on linear tapes ------------------------------------------------------------------------------
 
 
@@ -60,21 +56,13 @@ def linear_sum(header, values, slots, count, stride, slot_stride):
         for i in range(count):
             total += f8_at(values + u8(i) * stride)[0]
         return ZERO, ZERO, total
-    h = u8_at(header)
     start = cursor = room(header, count)
-    result = h[NEXT]
-    high = result << HALF
+    result = u8_at(header)[NEXT]
     for i in range(count):
         total += f8_at(values + u8(i) * stride)[0]
         slot = u8_at(slots + u8(i) * slot_stride)[0]
-        f8_at(cursor)[0] = 1.0
-        u8_at(cursor)[1] = high | slot
-        cursor += STEP if slot != ZERO else ZERO
-    if cursor == start:
-        return ZERO, ZERO, total
-    h[CURSOR] = cursor
-    h[NEXT] = result + ONE
-    return header, result, total
+        cursor = noted(cursor, result, 1.0, slot)
+    return header, closed(header, start, cursor, result), total
 
 
 @kernel
@@ -85,18 +73,12 @@ def linear_product(header, values, slots, count, stride, slot_stride):
         for i in range(count):
             total *= f8_at(values + u8(i) * stride)[0]
         return ZERO, ZERO, total
-    h = u8_at(header)
     start = cursor = room(header, count)
-    result = h[NEXT]
-    high = result << HALF
+    result = u8_at(header)[NEXT]
     for i in range(count):
         slot = u8_at(slots + u8(i) * slot_stride)[0]
-        f8_at(cursor)[0] = total
-        u8_at(cursor)[1] = high | slot
-        cursor += STEP if slot != ZERO else ZERO
+        cursor = noted(cursor, result, total, slot)
         total *= f8_at(values + u8(i) * stride)[0]
-    if cursor == start:
-        return ZERO, ZERO, total
     after, p = 1.0, cursor
     for k in range(count):
         i = u8(count) - u8(k) - ONE
@@ -104,9 +86,7 @@ def linear_product(header, values, slots, count, stride, slot_stride):
             p -= STEP
             f8_at(p)[0] *= after
         after *= f8_at(values + i * stride)[0]
-    h[CURSOR] = cursor
-    h[NEXT] = result + ONE
-    return header, result, total
+    return header, closed(header, start, cursor, result), total
 
 
 @kernel
@@ -123,19 +103,14 @@ def linear_variance(header, values, slots, count, stride, slot_stride):
     total /= count
     if header == ZERO:
         return ZERO, ZERO, total
-    h = u8_at(header)
     start = cursor = room(header, count)
-    result = h[NEXT]
+    result = u8_at(header)[NEXT]
     for i in range(count):
         slot = u8_at(slots + u8(i) * slot_stride)[0]
-        f8_at(cursor)[0] = 2.0 * (f8_at(values + u8(i) * stride)[0] - mean) / count
-        u8_at(cursor)[1] = (result << HALF) | slot
-        cursor += STEP if slot != ZERO else ZERO
-    if cursor == start:
-        return ZERO, ZERO, total
-    h[CURSOR] = cursor
-    h[NEXT] = result + ONE
-    return header, result, total
+        cursor = noted(
+            cursor, result, 2.0 * (f8_at(values + u8(i) * stride)[0] - mean) / count, slot
+        )
+    return header, closed(header, start, cursor, result), total
 
 
 @kernel
@@ -156,19 +131,12 @@ def linear_norm(header, values, slots, count, stride, slot_stride):
         total = largest
     if header == ZERO or total == 0.0:
         return ZERO, ZERO, total
-    h = u8_at(header)
     start = cursor = room(header, count)
-    result = h[NEXT]
+    result = u8_at(header)[NEXT]
     for i in range(count):
         slot = u8_at(slots + u8(i) * slot_stride)[0]
-        f8_at(cursor)[0] = f8_at(values + u8(i) * stride)[0] / total
-        u8_at(cursor)[1] = (result << HALF) | slot
-        cursor += STEP if slot != ZERO else ZERO
-    if cursor == start:
-        return ZERO, ZERO, total
-    h[CURSOR] = cursor
-    h[NEXT] = result + ONE
-    return header, result, total
+        cursor = noted(cursor, result, f8_at(values + u8(i) * stride)[0] / total, slot)
+    return header, closed(header, start, cursor, result), total
 
 
 # --- chains of operations -------------------------------------------------------------------------

@@ -14,13 +14,13 @@ import numpy as np
 from numba.extending import overload
 
 from .. import numpy as own
-from .._jit import f8_at, jit, u8, u8_at
+from .._jit import jit, u8, u8_at
 from .arrays import allocate, joined, plain_slots, plain_values, recording_copy, tape_of
 from .memory import CURSOR, NEXT
 from .namespace import replaces
 from .operators import mode_of
-from .reductions import HALF, STEP, in_mode, records
-from .room import room
+from .reductions import in_mode, records
+from .room import closed, noted, room
 from .scalars import ONE, ZERO
 from .types import LINEAR, make_scalar
 from .views import kernel
@@ -117,13 +117,9 @@ def linear_solution(header, a_slots, b_slots, inverse, x, x_slots):
             begin = cursor
             for k in range(n):
                 slot = a_slots[j, k]
-                f8_at(cursor)[0] = -x[k, c]
-                u8_at(cursor)[1] = (result << HALF) | slot
-                cursor += STEP if slot != ZERO else ZERO
+                cursor = noted(cursor, result, -x[k, c], slot)
             slot = b_slots[j, c]
-            f8_at(cursor)[0] = 1.0
-            u8_at(cursor)[1] = (result << HALF) | slot
-            cursor += STEP if slot != ZERO else ZERO
+            cursor = noted(cursor, result, 1.0, slot)
             residuals[j] = result if cursor != begin else ZERO
             result += ONE if cursor != begin else ZERO
         if cursor == start:
@@ -133,9 +129,7 @@ def linear_solution(header, a_slots, b_slots, inverse, x, x_slots):
         for i in range(n):
             for j in range(n):
                 slot = residuals[j]
-                f8_at(cursor)[0] = inverse[i, j]
-                u8_at(cursor)[1] = (result << HALF) | slot
-                cursor += STEP if slot != ZERO else ZERO
+                cursor = noted(cursor, result, inverse[i, j], slot)
             x_slots[i, c] = result
             result += ONE
         h[CURSOR] = cursor
@@ -146,20 +140,13 @@ def linear_solution(header, a_slots, b_slots, inverse, x, x_slots):
 def linear_result(header, slots, partials):
     """The slot of a result that depends on all elements of a matrix; partials are transposed."""
     n, m = slots.shape
-    h = u8_at(header)
     start = cursor = room(header, u8(n) * u8(m))
-    result = h[NEXT]
+    result = u8_at(header)[NEXT]
     for i in range(n):
         for j in range(m):
             slot = slots[i, j]
-            f8_at(cursor)[0] = partials[j, i]
-            u8_at(cursor)[1] = (result << HALF) | slot
-            cursor += STEP if slot != ZERO else ZERO
-    if cursor == start:
-        return ZERO
-    h[CURSOR] = cursor
-    h[NEXT] = result + ONE
-    return result
+            cursor = noted(cursor, result, partials[j, i], slot)
+    return closed(header, start, cursor, result)
 
 
 @kernel
