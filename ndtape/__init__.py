@@ -40,6 +40,7 @@ from .errors import TooManyTapesError as TooManyTapesError
 from .errors import UnstableProgramError as UnstableProgramError
 from .errors import UnsupportedError as UnsupportedError
 from .functions import *  # noqa: F403
+from .loops.scan import scan as scan
 from .losses import absolute_error as absolute_error
 from .losses import binary_cross_entropy as binary_cross_entropy
 from .losses import cross_entropy as cross_entropy

@@ -66,11 +66,13 @@ LAYERS = [
     {"solvers"},
     {"batch"},
     {"batch.rows", "batch.vmap"},
+    {"loops"},
+    {"nn"},
     {"check", "lowlevel"},
     {"compiled"},
     {"__init__", "__main__"},
 ]
-PACKAGES = ("compiled", "vmath", "kernels", "numpy", "primitives", "solvers")
+PACKAGES = ("compiled", "loops", "nn", "vmath", "kernels", "numpy", "primitives", "solvers")
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
 LATE: set[tuple[str, str]] = set()
