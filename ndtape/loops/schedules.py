@@ -115,7 +115,7 @@ class Schedule:
     def __setattr__(self, name: str, value: Any = None) -> None:
         raise AttributeError(f"{self!r} does not change; make another schedule")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    __delattr__ = __setattr__
 
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in self._options)
