@@ -1,202 +1,148 @@
-"""The main job in one script, `make demo`: a tape to look at, then a training run on real data.
+"""The main job in one script, `make demo`: a recurrent network, unrolled, learns to write.
 
-First the exercise of the lectures: x = 5, y = 3, a = square(x), b = a + y, c = sin(b), recorded and
-walked backwards. Then a classifier of scalar neurons, written with `for` loops over single numbers,
-learns to tell benign from malignant tumours (scikit-learn's breast-cancer data, 30 measurements a
-patient), is judged on patients that it has not seen, and its loss curve is saved. At the end, what
-an operation costs beside the same arithmetic in plain Python floats.
+The network is a plain Python loop, h = tanh(x Wx + h Wh + b), a letter a step. `nt.function`
+records it once; after that a gradient through 32 steps is one replay. The text is Python's own
+documentation, as `help()` shows it. Four times on its way the network writes by itself.
 
-    python examples/demo.py
+    python examples/demo.py [folder for the picture, demo_output if none is given]
 """
 
-import math
-import random
+from __future__ import annotations
+
+import sys
 import time
 from pathlib import Path
-from statistics import mean, median
+
+import numpy as np
+import pydoc_text
+from showing import figure, progress, save, say
 
 import ndtape as nt
 
-HIDDEN = 6
-EPOCHS = 30
-BATCH = 32
-RATE = 0.1
+HIDDEN, BATCH, LENGTH = 128, 16, 32
+STEPS, RATE, CLIP = 1600, 4e-3, 1.0
+SAMPLES = 4
 OUTPUT = Path("demo_output")
 
 
-def show_a_tape():
-    """The tape of c = sin(x² + y) with its values and adjoints."""
-    with nt.Tape(lines=True) as tape:
-        x, y = nt.var(5.0, name="x"), nt.var(3.0, name="y")
-        a = nt.square(x)
-        b = a + y
-        c = nt.sin(b)
-        dx, dy = tape.gradient(c, [x, y])
-    print("c = sin(x² + y) at x = 5, y = 3, as ndtape records it:\n")
-    print(tape.listing(values=True, adjoints=True))
-    print(f"\nc = {c:.6f}, dc/dx = {dx:.6f}, dc/dy = {dy:.6f}\n")
+def make_network(letters, hidden, rng):
+    """Parameters: letters in, state to state, state to letters."""
+    return {
+        "Wx": rng.normal(size=(letters, hidden)) * 0.1,
+        "Wh": rng.normal(size=(hidden, hidden)) / np.sqrt(hidden),
+        "b": np.zeros(hidden),
+        "Wo": rng.normal(size=(hidden, letters)) * 0.1,
+        "bo": np.zeros(letters),
+    }
 
 
-def load_patients():
-    """Standardised measurements and labels (1 is benign) as plain lists: training, held back."""
-    from sklearn.datasets import load_breast_cancer
-    from sklearn.model_selection import train_test_split
-    from sklearn.preprocessing import StandardScaler
+def step(params, h, letters):
+    """The next state: plain arrays or recording ones. `letters` are numbers, one a stream."""
+    return np.tanh(params["Wx"][letters] + h @ params["Wh"] + params["b"])
 
-    rows, labels = load_breast_cancer(return_X_y=True)
-    seen, unseen, seen_labels, unseen_labels = train_test_split(
-        rows, labels, test_size=0.25, random_state=0, stratify=labels
+
+def mean_loss(params, h, inputs, targets):
+    """The mean cross-entropy of the next letter, in nats, and the last state, to go on from."""
+    states = []
+    for letters in inputs:  # an unrolled loop: it may hold anything that Python can
+        h = step(params, h, letters)
+        states.append(h)
+    logits = np.stack(states) @ params["Wo"] + params["bo"]
+    return nt.softmax_cross_entropy(logits, targets), h
+
+
+def clipped(grads, limit):
+    """The gradients, shortened together where their norm is above the limit."""
+    norm = np.sqrt(sum(np.sum(g * g) for g in grads.values()))
+    return {name: g * min(1.0, limit / norm) for name, g in grads.items()}
+
+
+def write(params, alphabet, rng, length=150, start="\n", temperature=0.7):
+    """Letters drawn one after another, each fed back as the next input."""
+    h, text = np.zeros(len(params["b"])), start
+    for _ in range(length):
+        h = step(params, h, alphabet.index(text[-1]))
+        chances = nt.softmax((h @ params["Wo"] + params["bo"]) / temperature)
+        text += alphabet[rng.choice(len(alphabet), p=chances)]
+    return text[len(start) :]
+
+
+def held_back_loss(params, codes):
+    """The loss on text that was not trained on, in one pass over BATCH streams of it."""
+    each = (len(codes) - 1) // BATCH
+    inputs, targets = next(pydoc_text.streams(codes, BATCH, each))
+    return float(mean_loss(params, np.zeros((BATCH, len(params["b"]))), inputs, targets)[0])
+
+
+def train(text, alphabet, steps=STEPS, hidden=HIDDEN, seed=0, quiet=False):
+    """Adam with back-propagation truncated to LENGTH steps; parameters, losses, seconds."""
+    rng = np.random.default_rng(seed)
+    codes = pydoc_text.encode(text, alphabet)
+    params = make_network(len(alphabet), hidden, rng)
+    method = nt.optim.adam(rate=lambda k: RATE * (1 - 0.9 * k / steps))
+    memory = method.init(params)
+    gradient = nt.value_and_grad(nt.function(mean_loss), has_aux=True)
+    h, losses, start = np.zeros((BATCH, hidden)), [], time.perf_counter()
+    windows = pydoc_text.streams(codes, BATCH, LENGTH)
+    for k in progress(steps, "training", quiet):
+        inputs, targets = next(windows)
+        (loss, h), grads = gradient(params, h, inputs, targets)
+        params, memory = method.update(params, clipped(grads, CLIP), memory)
+        losses.append(float(loss))
+        if k == 0 and not quiet:
+            say(f"first gradient after {time.perf_counter() - start:.1f} s")
+            start = time.perf_counter()
+        if (k + 1) % max(1, steps // SAMPLES) == 0 and not quiet:
+            recent = np.mean(losses[-100:])
+            say(f"\nafter {k + 1} steps, loss {recent:.3f}, it writes:")
+            say(write(params, alphabet, np.random.default_rng(seed)))
+    return params, losses, time.perf_counter() - start
+
+
+def smooth(losses, width=50):
+    """Means over `width` steps: (steps, means)."""
+    count = max(1, len(losses) // width)
+    width = len(losses) // count
+    return width * np.arange(1, count + 1), np.reshape(
+        losses[: count * width], (count, width)
+    ).mean(1)
+
+
+def draw(folder, losses, held_back, simple):
+    picture, axes = figure()
+    if picture is None:
+        return None
+    (axes,) = axes
+    axes.plot(losses, color="0.8", label="each step")
+    axes.plot(*smooth(losses), label="mean of 50 steps")
+    axes.axhline(simple, color="C3", ls=":", label="frequencies of letters alone")
+    axes.plot(len(losses), held_back, "ko", label="text held back")
+    axes.set(xlabel="step", ylabel="nats a letter", title="an unrolled network on pydoc's topics")
+    axes.legend()
+    return save(picture, folder, "loss")
+
+
+def main(folder=OUTPUT, steps=STEPS, hidden=HIDDEN, letters=None, quiet=False):
+    """Train, write, draw; what was found."""
+    text, alphabet = pydoc_text.load(letters)
+    cut = len(text) - len(text) // 20
+    codes = pydoc_text.encode(text, alphabet)
+    shares = np.bincount(codes) / len(codes)
+    simple = -np.sum(shares * np.log(shares))
+    size = sum(
+        p.size for p in make_network(len(alphabet), hidden, np.random.default_rng(0)).values()
     )
-    scaler = StandardScaler().fit(seen)
-    training = list(zip(scaler.transform(seen).tolist(), seen_labels.tolist(), strict=True))
-    held_back = list(zip(scaler.transform(unseen).tolist(), unseen_labels.tolist(), strict=True))
-    return training, held_back
-
-
-def make_network(inputs, number):
-    """Hidden neurons and an output neuron, each a list [w1, ..., wn, bias]."""
-
-    def neuron(size):
-        spread = 1 / math.sqrt(size)
-        return [number(random.uniform(-spread, spread)) for _ in range(size)] + [number(0.0)]
-
-    return [neuron(inputs) for _ in range(HIDDEN)], neuron(HIDDEN)
-
-
-def weighted_sum(neuron, inputs):
-    *weights, total = neuron
-    for weight, x in zip(weights, inputs, strict=True):
-        total = total + weight * x
-    return total
-
-
-def score(network, row, tanh):
-    """Positive for benign. Works on recorded numbers and on floats alike."""
-    hidden, output = network
-    return weighted_sum(output, [tanh(weighted_sum(neuron, row)) for neuron in hidden])
-
-
-def mean_loss(network, batch, tanh, softplus):
-    """The mean cross-entropy, -log of the probability that the network gives the right label."""
-    total = 0.0
-    for row, label in batch:
-        s = score(network, row, tanh)
-        total = total + (softplus(s) - s if label else softplus(s))
-    return total / len(batch)
-
-
-def parameters(network):
-    hidden, output = network
-    return [p for neuron in [*hidden, output] for p in neuron]
-
-
-def values(network):
-    """The same network in plain floats."""
-    hidden, output = network
-    return [[p.value for p in neuron] for neuron in hidden], [p.value for p in output]
-
-
-def accuracy(network, patients):
-    plain = values(network)
-    return mean((score(plain, row, math.tanh) > 0) == bool(label) for row, label in patients)
-
-
-def progress(steps):
-    """A progress bar where tqdm is installed, else a line now and then."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        for k in range(steps):
-            if k % 10 == 0:
-                print(f"epoch {k} of {steps}")
-            yield k
-        return
-    yield from tqdm(range(steps), desc="training", unit="epoch")
-
-
-def train(network, patients):
-    """Gradient descent in mini-batches; returns the mean loss of every epoch."""
-    leaves = parameters(network)
-    history = []
-    for _ in progress(EPOCHS):
-        random.shuffle(patients)
-        losses = []
-        for start in range(0, len(patients), BATCH):
-            loss = mean_loss(network, patients[start : start + BATCH], nt.tanh, nt.softplus)
-            loss.backward()
-            losses.append(loss.value)
-            with nt.no_grad():
-                for p in leaves:
-                    p -= RATE * p.grad
-                    p.zero_grad()
-        history.append(mean(losses))
-    return history
-
-
-def save_loss_plot(history):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("matplotlib is not installed: no plot of the loss")
-        return
-    OUTPUT.mkdir(exist_ok=True)
-    picture = Figure(figsize=(6, 4), layout="constrained")
-    axes = picture.subplots()
-    axes.semilogy(range(1, len(history) + 1), history)
-    axes.set(xlabel="epoch", ylabel="mean loss", title="breast cancer, scalar neurons")
-    picture.savefig(OUTPUT / "loss.png", dpi=120)
-    print(f"loss curve saved to {OUTPUT / 'loss.png'}")
-
-
-def seconds(run, times=15):
-    """The median time of a call."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return median(taken)
-
-
-def softplus(s):
-    return math.log1p(math.exp(-abs(s))) + max(s, 0.0)
-
-
-def compare_with_floats(network, batch):
-    """What an operation costs: plain floats, recording, recording with the gradient."""
-    with nt.Tape() as tape:
-        mean_loss(network, batch, nt.tanh, nt.softplus)
-    plain = values(network)
-
-    def differentiate():
-        mean_loss(network, batch, nt.tanh, nt.softplus).backward()
-
-    floats = seconds(lambda: mean_loss(plain, batch, math.tanh, softplus))
-    recording = seconds(lambda: mean_loss(network, batch, nt.tanh, nt.softplus))
-    gradient = seconds(differentiate)
-    print(f"\none mini-batch is {len(tape)} operations; nanoseconds an operation:")
-    for what, time_taken in [
-        ("plain Python floats, the loss alone", floats),
-        ("ndtape, recording", recording),
-        ("ndtape, recording, loss and all gradients", gradient),
-    ]:
-        print(f"  {what:42s} {1e9 * time_taken / len(tape):6.0f}")
-
-
-def main():
-    show_a_tape()
-    random.seed(0)
-    training, held_back = load_patients()
-    network = make_network(len(training[0][0]), nt.var)
-    print(f"{len(parameters(network))} parameters, {len(training)} patients to learn from")
-    start = time.perf_counter()
-    history = train(network, training)
-    taken = time.perf_counter() - start
-    print(f"loss {history[0]:.4f} -> {history[-1]:.4f} in {taken:.1f} s")
-    print(f"accuracy on {len(held_back)} patients held back: {accuracy(network, held_back):.1%}")
-    save_loss_plot(history)
-    compare_with_floats(network, training[:BATCH])
+    print(f"{len(text)} letters of text, {len(alphabet)} different ones; {size} parameters")
+    params, losses, taken = train(text[:cut], alphabet, steps, hidden, quiet=quiet)
+    held_back = held_back_loss(params, codes[cut:])
+    curve = [f"{loss:.2f}" for loss in smooth(losses, max(1, steps // 8))[1]]
+    print(f"\nmean loss, eighth by eighth: {' '.join(curve)} nats a letter")
+    print(f"letters by their frequency alone: {simple:.2f}; on text held back: {held_back:.2f}")
+    print(f"{len(losses)} steps of {BATCH} × {LENGTH} letters in {taken:.1f} s, ", end="")
+    print(f"{1e3 * taken / len(losses):.1f} ms a step")
+    file = draw(folder, losses, held_back, simple)
+    return {"losses": losses, "held_back": held_back, "simple": simple, "picture": file}
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])
