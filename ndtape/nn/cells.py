@@ -29,6 +29,7 @@ Array: TypeAlias = Any
 Params: TypeAlias = dict[str, Any]
 
 ACTIVATIONS = {"tanh": np.tanh, "relu": relu}
+NORMS = ("gain_x", "gain_h", "gain_c", "bias_c")
 
 # --- rnn -----------------------------------------------------------------------------------------
 
@@ -128,6 +129,7 @@ def gru_cell(params: Params, h: Array, x: Array) -> Array:
     """
     h, x = _fitting("gru_cell", params, h, x, 3)
     size = h.shape[-1]
+    _further("gru_cell", params, "bn", (size,))
     by_x = x @ params["Wx"] + params["b"]
     by_h = h @ params["Wh"]
     gates = sigmoid(by_x[..., : 2 * size] + by_h[..., : 2 * size])
@@ -175,9 +177,8 @@ def lstm_init(
     if peephole:
         params["peep"] = np.zeros((3, hidden), dtype)
     if layer_norm:
-        for name, size in (("gain_x", 4), ("gain_h", 4), ("gain_c", 1)):
-            params[name] = np.ones(size * hidden, dtype)
-        params["bias_c"] = np.zeros(hidden, dtype)
+        for name, gates in zip(NORMS, (4, 4, 1, 1), strict=True):
+            params[name] = np.full(gates * hidden, name != "bias_c", dtype)
     return params
 
 
@@ -212,11 +213,14 @@ def lstm_cell(params: Params, state: tuple[Array, Array], x: Array) -> tuple[Arr
     size = h.shape[-1]
     normed = "gain_x" in params
     if normed:
+        for name, gates in zip(NORMS, (4, 4, 1, 1), strict=True):
+            _further("lstm_cell", params, name, (gates * size,))
         z = _layer_norm(x @ params["Wx"], params["gain_x"], params["b"])
         z = z + _layer_norm(h @ params["Wh"], params["gain_h"])
     else:
         z = x @ params["Wx"] + h @ params["Wh"] + params["b"]
     if "peep" in params:
+        _further("lstm_cell", params, "peep", (3, size))
         i, f, o, c = _by_peepholes(params["peep"], z, c, size)
     else:
         gates = sigmoid(z[..., : 3 * size])
@@ -255,15 +259,16 @@ def zero_state(params: Any, batch: int | None = None) -> Any:
         return [zero_state(p, batch) for p in params]
     if isinstance(params, dict) and "Wh" not in params:
         return {name: zero_state(p, batch) for name, p in params.items()}
-    shape = getattr(params["Wh"], "shape", ()) if isinstance(params, dict) else ()
+    shape: tuple[int, ...] = ()
+    if isinstance(params, dict):
+        shape = tuple(getattr(params["Wh"], "shape", ()))
     if len(shape) != 2 or shape[1] not in (shape[0], 3 * shape[0], 4 * shape[0]):
         raise ArgumentError(
             "zero_state: these are no parameters of rnn_init, gru_init or lstm_init, or lists and "
             f"dicts of them; give the first state of your own cell [{user_line()}]"
         )
-    zeros = np.zeros(
-        shape[:1] if batch is None else (batch, shape[0]), np.dtype(params["Wh"].dtype)
-    )
+    size = shape[:1] if batch is None else (batch, shape[0])
+    zeros = np.zeros(size, np.dtype(params["Wh"].dtype))
     return (zeros, zeros.copy()) if shape[1] == 4 * shape[0] else zeros
 
 
@@ -319,6 +324,17 @@ def _fitting(
     ):
         _misfit(cell, shapes, h, x, gates, c)
     return h, x
+
+
+def _further(cell: str, params: Params, name: str, shape: tuple[int, ...]) -> None:
+    """A parameter that only some cells have: with broadcasting a wrong one would go unnoticed."""
+    if name not in params:
+        raise ArgumentError(f"{cell}: params[{name!r}] is missing [{user_line()}]")
+    if params[name].shape != shape:
+        raise ShapeError(
+            f"{cell}: params[{name!r}] has shape {params[name].shape} and must have {shape} "
+            f"[{user_line()}]"
+        )
 
 
 def _misfit(cell: str, shapes: Any, h: Array, x: Array, gates: int, c: Array) -> None:

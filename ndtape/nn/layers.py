@@ -121,9 +121,9 @@ def dropout_mask(
     >>> nt.nn.dropout_mask(np.random.default_rng(0), 6, rate=0.5).tolist()
     [2.0, 0.0, 0.0, 0.0, 2.0, 2.0]
 
-    Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, Dropout, JMLR 15
-    (2014); one mask for all steps: Y. Gal, Z. Ghahramani, A theoretically grounded application of
-    dropout in recurrent neural networks, NeurIPS 2016.
+    Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, Dropout, JMLR
+    15 (2014); one mask for all steps: Y. Gal, Z. Ghahramani, A theoretically grounded application
+    of dropout in recurrent neural networks, NeurIPS 2016.
     """
     if not 0 <= rate < 1:
         raise ArgumentError(

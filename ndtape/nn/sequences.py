@@ -107,7 +107,7 @@ def scan_layer(
         reverse=reverse,
         checkpoint=checkpoint,
     )
-    return state, np.swapaxes(outputs, 0, 1) if batch_first else outputs
+    return state, _mapped(_turned, outputs) if batch_first else outputs
 
 
 def bidirectional(
@@ -171,9 +171,9 @@ def stacked(
     """Layers one upon the other: each takes the outputs of the one below.
 
     `params` and `state` (or None) are lists with an entry a layer, which for a bidirectional layer
-    is a dict as in `bidirectional`.  `masks`, one fewer than the layers, are multiplied to what goes
-    from one layer to the next: dropout (see `dropout_mask`), with a mask of the outputs' shape for
-    every step its own, or of shape (batch, hidden) for all steps the same ((batch, 1, hidden) with
+    is a dict as in `bidirectional`.  `masks`, one fewer than the layers, multiply what goes from
+    one layer to the next: dropout (see `dropout_mask`), with a mask of the outputs' shape for every
+    step its own, or of shape (batch, hidden) for all steps the same ((batch, 1, hidden) with
     `batch_first`), or None for none.
 
     Gives the list of the last states and the outputs of the last layer.  Raises what `unroll`
@@ -323,7 +323,7 @@ def _prepared(
         raise ArgumentError(f"a sequence without arrays [{user_line()}]")
     steps = shapes[0][axis]
     if batch_first:
-        leaves = [np.swapaxes(x, 0, 1) for x in leaves]
+        leaves = [_turned(x) for x in leaves]
         shapes = [(s[1], s[0], *s[2:]) for s in shapes]
     if state is None:
         state = zero_state(params, shapes[0][1] if len(shapes[0]) > 2 else None)
@@ -358,8 +358,7 @@ def _step(cell: Cell, params: Tree, masked: bool) -> Callable[[Any, Any], tuple[
     def masked_step(state: Any, x_active: Any) -> tuple[Any, Any]:
         x, active = x_active
         state = _held(active, cell(params, state, x), state)
-        output = _output(state)
-        return state, _where(active, output, np.zeros(output.shape, np.dtype(output.dtype)))
+        return state, _mapped(lambda y: _where(active, y, _zeros(y.shape, y)), _output(state))
 
     return masked_step if masked else step
 
@@ -368,14 +367,28 @@ def _output(state: Any) -> Any:
     return state[0] if isinstance(state, tuple) else state
 
 
-def _joined(outputs: list[Any], state: Any, batch_first: bool) -> Array:
-    """Outputs of all steps as one array, also where there is no step."""
-    if not outputs:
-        first = _output(state)
-        found = np.zeros((0, *first.shape), np.dtype(first.dtype))
+def _joined(outputs: list[Any], state: Any, batch_first: bool) -> Tree:
+    """Outputs of all steps as one array (or a tree of them), also where there is no step."""
+    if outputs:
+        _, structure = flatten(outputs[0])
+        columns = zip(*[flatten(y)[0] for y in outputs], strict=True)
+        found = unflatten(structure, [np.stack(column) for column in columns])
     else:
-        found = np.stack(outputs)
-    return np.swapaxes(found, 0, 1) if batch_first else found
+        found = _mapped(lambda y: _zeros((0, *y.shape), y), _output(state))
+    return _mapped(_turned, found) if batch_first else found
+
+
+def _mapped(f: Callable[[Any], Any], tree: Tree) -> Tree:
+    leaves, structure = flatten(tree)
+    return unflatten(structure, [f(x) for x in leaves])
+
+
+def _zeros(shape: tuple[int, ...], like: Array) -> Array:
+    return np.zeros(shape, np.dtype(like.dtype))
+
+
+def _turned(x: Array) -> Array:
+    return np.swapaxes(x, 0, 1)
 
 
 def _two_ways(tree: Any) -> bool:
