@@ -49,7 +49,7 @@ def assert_same(one, other, atol=1e-13):
     assert structure == own
     for x, y in zip(a, b, strict=True):
         assert np.shape(x) == np.shape(y)
-        np.testing.assert_allclose(x, y, rtol=0, atol=atol)
+        np.testing.assert_allclose(x, y, rtol=1e-12, atol=atol)
 
 
 # --- initialisers ------------------------------------------------------------------------------
@@ -402,6 +402,32 @@ def test_masks_multiply_what_goes_between_layers():
             if masks is not None and i < 2 and masks[i] is not None:
                 ys = ys * masks[i]
         assert_same(outputs, ys)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_products_with_inputs_may_stand_ahead_of_the_loop(kind):
+    cell, params = made(kind)
+    step = {
+        nn.rnn_cell: partial(nn.rnn_step, activation="relu" if kind == "relu" else "tanh"),
+        nn.gru_cell: nn.gru_step,
+        nn.lstm_cell: nn.lstm_step,
+    }[getattr(cell, "func", cell)]
+    layers = [{"forward": params, "backward": made(kind, seed=20)[1]}]
+    layers.append(made(kind, seed=21, inputs=2 * HIDDEN)[1])
+    xs = np.random.default_rng(22).standard_normal((BATCH, T, INPUTS))
+
+    def loss(layers, xs, cell, inputs):
+        state, outputs = nn.stacked(
+            cell, layers, None, xs, inputs=inputs, lengths=[5, 2, 3], batch_first=True
+        )
+        return np.sum(outputs**2) + sum(np.sum(s) for s in nt.trees.flatten(state)[0])
+
+    both = nt.value_and_grad(loss, argnums=(0, 1))
+    assert_same(both(layers, xs, step, nn.project), both(layers, xs, cell, None))
+    with pytest.raises(ShapeError, match=r"_step: z has shape \(3,\), but params\['Wh'\]"):
+        step(params, nn.zero_state(params), np.ones(3))
+    with pytest.raises(ShapeError, match=r"project: xs has shape \(5, 3\), but params\['Wx'\]"):
+        nn.project(params, np.ones((5, 3)))
 
 
 def test_stacks_are_lists_and_two_ways_are_dicts():

@@ -14,7 +14,7 @@ from ..losses import softmax_cross_entropy
 from ..record.arrays import recording
 from ..record.core import user_line
 from ..trees import flatten, path_text, unflatten
-from .sequences import step_mask
+from .lengths import step_mask
 
 Array: TypeAlias = Any
 Tree: TypeAlias = Any
