@@ -1,10 +1,10 @@
 """Recording values that a function captures, taken out and given back as arguments.
 
-A solver calls its function on plain numbers, and its derivative rule calls it on recording ones:
-``lambda x: x * x - a`` must be handed its `a` each time, and may not keep the one it was made with
-(JAX calls this closure conversion).  Looked at are closure cells, globals that are read, defaults,
-`partial`, bound methods, attributes of the user's objects and containers of all these.  What is
-not found is noticed when the function's value turns out to be recording: see `apart.plain`.
+Solvers and checkpoints call a function on plain numbers, and their derivative rules call it on
+recording ones: ``lambda x: x * x - a`` must be handed its `a` each time, and may not keep the one
+it was made with (JAX calls this closure conversion).  Looked at are closure cells, globals that are
+read, defaults, `partial`, bound methods, attributes of the user's objects and containers of all
+these.  What is not found is noticed when the function's value turns out to be recording.
 """
 
 from __future__ import annotations
