@@ -331,6 +331,22 @@ def test_a_traced_model_takes_lengths_and_masks_as_arguments():
         assert_same(traced(*arguments), nt.value_and_grad(loss)(*arguments))
 
 
+def test_a_traced_loop_takes_lengths_as_numbers_lists_and_arrays():
+    def total(xs, lengths):
+        state = np.zeros(xs.shape[1:])
+        return np.sum(nn.unroll(lambda p, s, x: s + x, None, state, xs, lengths=lengths)[1])
+
+    xs = np.ones((3, 2, 1))
+    traced = nt.value_and_grad(nt.function(total))
+    for one, two in ((1, 3), (2, 3), (0, 1)):
+        expected = sum(range(one + 1)) + sum(range(two + 1))
+        for kind in (list, tuple, np.array):
+            assert traced(xs, kind([one, two]))[0] == expected
+        value, gradient = traced(xs[:, 0], two)
+        assert value == sum(range(two + 1))
+        assert gradient.ravel().tolist() == [max(two - t, 0) for t in range(3)]
+
+
 def test_higher_derivatives_and_vmap_of_a_sequence():
     cell, params = made("tanh")
     xs = np.random.default_rng(3).standard_normal((BATCH, T, INPUTS))
@@ -493,6 +509,9 @@ def test_embedding_is_the_product_of_one_hot_rows():
     for numbers in (ids, ids[::-1]):
         assert_same(traced(params, numbers), nt.grad(
             lambda p, n=numbers: np.sum(w * nn.embedding(p, n)))(params))  # fmt: skip
+    for wrong in (-1, 6):  # also in a replay
+        with pytest.raises(ShapeError, match="an index lies outside"):
+            traced(params, np.where(ids == 2, wrong, ids))
     scaled = nn.embedding_init(rng, 500, 40, scale=0.1)["W"]
     assert scaled.std() == pytest.approx(0.1, rel=0.05)
     for wrong, place in ((-1, 1), (6, 1)):

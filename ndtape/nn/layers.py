@@ -107,6 +107,8 @@ def embedding(params: Params, ids: Array) -> Array:
             f"embedding: id {numbers[place]} at {place} is out of range for {W.shape[0]} symbols "
             f"[{user_line()}]"
         )
+    if recording(ids):  # a replay may bring other numbers: those must not count from the end
+        ids = np.where(np.logical_and(ids >= 0, ids < W.shape[0]), ids, -(2**53))
     return W[ids]
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..record.arrays import recording
+from ..record.arrays import as_array, recording
 from ..record.core import user_line
 from ..trees import flatten, unflatten
 
@@ -25,9 +25,12 @@ def step_mask(lengths: Any, steps: int, batch_first: bool = False) -> Array:
     >>> nt.nn.step_mask([1, 3], 3, batch_first=True).astype(int).tolist()
     [[1, 0, 0], [1, 1, 1]]
     """
-    if not hasattr(lengths, "shape"):
-        lengths = np.asarray(lengths)
+    if not hasattr(lengths, "shape"):  # a list, of numbers or of arguments of a traced function
+        lengths = as_array(lengths)
+        lengths = lengths if lengths.needs_grad else lengths.value
     numbers = np.asarray(lengths.value if recording(lengths) else lengths)
+    if recording(lengths) and (numbers == numbers.round()).all():
+        numbers = numbers.astype(int)  # traced functions hold whole numbers as floats
     if numbers.dtype.kind not in "iu" or numbers.ndim > 1:
         raise ArgumentError(
             f"lengths must be whole numbers of shape (batch,), or one of them, not {numbers.dtype} "
