@@ -114,8 +114,9 @@ def memory_table(report):
             )
         longest = own[max(own)]
         again = f"{longest['evaluations'][1] / longest['T']:.3g}"
-        lines.append([name, *cells, again, figure(longest["s"])])
-    header = ["", *(f"T = {T}" for T in steps), "steps run again / T, longest", "s, longest"]
+        lines.append([name, *cells, size(longest["plan, bytes"]), again, figure(longest["s"])])
+    header = ["", *(f"T = {T}" for T in steps)]
+    header += ["plan's rows, longest", "steps run again / T, longest", "s, longest"]
     return header, lines
 
 

@@ -17,6 +17,7 @@ import ndtape as nt
 sys.path.append(str(Path(__file__).parent.parent / "perf"))  # last: examples has a moons.py too
 
 import rnn
+import rnn_report
 from dlstm_report import lines_of as dlstm_lines
 from dlstm_report import tables as dlstm_tables
 from rnn_race import ours
@@ -159,7 +160,7 @@ CANNED = {
     ],
     "memory": [
         {"schedule": "√T", "T": T, "peak, bytes": peak, "theory, bytes": peak / 1.1,
-         "evaluations": [T, T], "s": 0.1}
+         "plan, bytes": 0, "evaluations": [T, T], "s": 0.1}
         for T, peak in ((1000, 10**6), (100_000, 11 * 10**6))
     ],
 }  # fmt: skip
@@ -205,6 +206,16 @@ def test_the_tables_go_into_the_readme(tmp_path):
     assert "| RNN, H = 4, B = 1, T = 100, float64 | 0.2 | 0.16 |" in text
     assert "| √T | 1 / 0.909 | 11 / 10 |" in text
     assert text.endswith("<!-- /perf:rnn -->\nafter\n")
+
+
+def test_pictures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    said = []
+    rnn_report.save_plots(CANNED, tmp_path / "rnn.json", said.append)
+    assert (tmp_path / "rnn.png").read_bytes().startswith(b"\x89PNG")
+    rnn_report.save_plots(CANNED | {"rows": [], "memory": []}, tmp_path / "no.json", said.append)
+    assert not (tmp_path / "no.png").exists()
+    assert not said
 
 
 def test_the_report_of_the_forecast():

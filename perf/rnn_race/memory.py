@@ -26,14 +26,14 @@ def measure(steps, say, names=tuple(SCHEDULES)):
     """A row for each schedule at a number of steps."""
     for name in names:
         say(f"memory: {name}, {steps} steps")
-        peak, theory, held, seconds, forward, reverse = map(
-            float, printed_by("memory", name, steps)
-        )
+        words = map(float, printed_by("memory", name, steps))
+        peak, theory, rows, held, seconds, forward, reverse = words
         yield {
             "schedule": name,
             "T": steps,
             "peak, bytes": int(peak),
             "theory, bytes": int(theory),
+            "plan, bytes": int(rows),  # the schedule's own rows, besides
             "locals of a step, bytes": int(held),
             "state, bytes": state_bytes(),
             "evaluations": [int(forward), int(reverse)],
@@ -47,7 +47,9 @@ def state_bytes():
 
 
 def measured(name, steps):
-    """In a fresh process: peak and theory in bytes, locals of a step, seconds, evaluations."""
+    """In a fresh process: bytes at the peak, in theory, of the plan, of a step's locals; seconds,
+    evaluations of steps forwards and in reverse.
+    """
     from ndtape.loops import schedules
 
     schedule, asked = eval(SCHEDULES[name], vars(schedules)), sizes_asked(schedules.Schedule)
@@ -62,7 +64,8 @@ def measured(name, steps):
     assert np.isfinite(value) and all(np.any(part) for part in gradient)
     sizes = asked[-1] if asked else (state_bytes(), 4 * state_bytes())
     plan = schedule.plan(steps, *sizes)
-    return peak, plan.bytes(*sizes), sizes[1], seconds, *plan.evaluations
+    rows = plan.forward.nbytes + plan.reverse.nbytes
+    return peak, plan.bytes(*sizes), rows, sizes[1], seconds, *plan.evaluations
 
 
 def sizes_asked(kind):
