@@ -374,6 +374,27 @@ KERNELS = ("forward", "reverse", "tangent", "second")
 PLAN = ("forward", "reverse", "frame", "inputs", "known", "end", "top", "root", "slots", "first",
         "count", "runs", "calls", "tangent", "second")  # fmt: skip
 
+# What a row of a loop's plan asks for (loops/schedules.py): run the body over steps a..b, without
+# or with keeping their numbers; store or restore a state; go backwards over steps b..a.
+ADVANCE, TAPE, STORE, RESTORE, REVERSE = range(5)
+
+# Words of a loop's block: the plan and how far it is; what is asked for; the tapes of the body, one
+# a pattern of branches, and the one in use; counts of slots; xs and ys; addresses of the body's
+# numbers, of what is kept, and of adjoints of the carry; the sweeps.
+LOOP = ("plan", "actions", "action", "step", "at", "phase", "tried", "budget", "evaluations",
+        "steps", "backwards", "tangents", "writes", "variant", "variants", "bodies",
+        "captured", "carry", "row", "xs", "xs_count", "ys",
+        "v", "g", "t", "h", "kept", "taken", "snapshots", "next", "w", "wt", "first_kept",
+        "forward", "tangent", "back")  # fmt: skip
+# Of a body: its frame, its first instruction behind the inputs, its end, its slots, and the list of
+# what it gives: for each, the slot, the size, and the place in the carry or -1 - a number of ys.
+BODY = ("frame", "lo", "hi", "slots", "results", "count")
+RESULT_WORDS = 3
+# Of a leaf of xs or ys: addresses of v, g, t, h of its first element (0: not wanted), and its size.
+SPAN_WORDS = 5
+NOT_STARTED = -1  # in the words `step` and `at`
+MORE = 8  # a loop pauses: its budget of steps is used up
+
 
 def table_hash() -> str:
     """Twelve digits that change whenever a row does."""

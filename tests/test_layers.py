@@ -28,7 +28,7 @@ LAYERS = [
     {"verify", "verify_wide", "passes"},
     {"run"},
     {"record.core"},
-    {"record.values"},
+    {"record.values", "record.scopes"},
     {"record.storage"},
     {"record.arrays", "record.lifetime"},
     {"record.operators", "record.operands", "record.tracing"},

@@ -64,7 +64,7 @@ class Hot:
             if mode == SECOND:
                 for name, sweep in (("t", "tangent"), ("h", "forward_over_reverse")):
                     self.work.array(name)
-                    self.work._prepare_wide(sweep)
+                    self.work.prepare(sweep)
             second = mode == SECOND
             known, inputs = trace.leading
             words = {
