@@ -1,7 +1,7 @@
 """Drives the sweeps of loops: the numbers of one `nt.scan` in one workspace.
 
-A `Runner` has the numbers of the body, [captured | carry | x | locals], and what a schedule keeps of
-them; kernels/loops.py interprets its plans.  It pauses where Python must do something: execute a
+A `Runner` has the numbers of the body, [captured | carry | x | locals], and what a schedule keeps
+of them; kernels/loops.py interprets its plans.  It pauses where Python must do something: execute a
 call in the body, record another pattern of branches, look for Ctrl-C.
 """
 
@@ -27,7 +27,7 @@ from .ops import (
     TAPE,
 )
 from .run import ALIGNMENT, COLUMNS, PIECE_SECONDS, Workspace, address, entry, loop_address
-from .tape import Tape, address_of
+from .tape import Tape
 
 WORD = {name: position for position, name in enumerate(LOOP)}
 FIRST_BUDGET, LARGEST_BUDGET = 1 << 14, 1 << 24  # slots times steps of a piece
@@ -81,7 +81,12 @@ class Sources(NamedTuple):
     xs: list[Source]
 
 
-Record = Callable[[np.ndarray], LoopBody]  # from the numbers of carry and x at a step
+Record = Callable[["Runner", np.ndarray], None]  # from the numbers of carry and x at a step
+
+
+def where(array: np.ndarray) -> int:
+    """The address of an array, which may be read-only or empty."""
+    return int(array.__array_interface__["data"][0])
 
 
 def aligned(count: int) -> np.ndarray:
@@ -93,7 +98,7 @@ def aligned(count: int) -> np.ndarray:
             f"no memory for the {8e-6 * count:.0f} MB that this loop keeps for its reverse sweep: "
             "give nt.scan a schedule, such as checkpoint=nt.schedules.sqrt()"
         ) from None
-    start = -address_of(raw) % ALIGNMENT
+    start = -where(raw) % ALIGNMENT
     return raw[start : start + 8 * count].view(np.float64)
 
 
@@ -125,15 +130,15 @@ class Runner:
         self._alive: list[Any] = []  # arrays whose addresses the block holds during a sweep
         self._set(
             steps=form.steps, backwards=form.backwards, captured=sum(form.captured), carry=carry,
-            xs_count=len(form.xs), next=address_of(self.next), w=address_of(self.w),
-            wt=address_of(self.wt), taken=address_of(self.taken), forward=address("forward"),
+            xs_count=len(form.xs), next=where(self.next), w=where(self.w),
+            wt=where(self.wt), taken=where(self.taken), forward=address("forward"),
         )  # fmt: skip
 
     def _set(self, **words: int) -> None:
         for name, number in words.items():
             self.block[WORD[name]] = number
 
-    # --- bodies ---------------------------------------------------------------------------------
+    # --- bodies -----------------------------------------------------------------------------------
 
     def _meet_bodies(self) -> None:
         """Workspaces for bodies that have come in, all over the same numbers."""
@@ -152,15 +157,15 @@ class Runner:
         for line, work, body in zip(table, self.works, self.bodies, strict=False):
             for name, array in self.numbers.items():
                 work.arrays[name] = array
-                work.frame[COLUMNS[name]] = address_of(array)
+                work.frame[COLUMNS[name]] = where(array)
             work.capacity = len(self.numbers["v"])
             work.enter(body.tape.chunks[0])
             line[:] = (
                 work.frame_address, body.leading, len(body.tape), body.tape.slots,
-                address_of(body.results), len(body.results),
+                where(body.results), len(body.results),
             )  # fmt: skip
         self._table = table
-        self._set(bodies=address_of(table), variants=len(table), row=self.row)
+        self._set(bodies=where(table), variants=len(table), row=self.row)
 
     def _grown(self, old: np.ndarray) -> np.ndarray:
         new = aligned(self.slots)
@@ -175,13 +180,13 @@ class Runner:
         new = aligned(len(old) * self.row)
         new.reshape(len(old), self.row)[:, :row] = old
         self.kept = new
-        self._set(kept=address_of(new))
+        self._set(kept=where(new))
 
     def _number(self, name: str) -> np.ndarray:
         """A buffer of numbers of the body."""
         if name not in self.numbers:
             self.numbers[name] = aligned(self.slots)
-        self._set(**{name: address_of(self.numbers[name])})
+        self._set(**{name: where(self.numbers[name])})
         return self.numbers[name]
 
     # --- sweeps -----------------------------------------------------------------------------------
@@ -267,7 +272,7 @@ class Runner:
         if not plan.repeatable:
             self.stamp = 0.0
 
-    # --- before and after ---------------------------------------------------------------------------
+    # --- before and after -------------------------------------------------------------------------
 
     def _begin(self, sources: Sources, names: Sequence[str]) -> None:
         self._meet_bodies()
@@ -315,17 +320,17 @@ class Runner:
         xs = np.zeros((max(len(form.xs), 1), SPAN_WORDS), np.int64)
         for line, size, source in zip(xs, form.xs, sources.xs, strict=False):
             arrays = [getattr(source, name) for name in NUMBERS]
-            line[:] = *[0 if a is None else address_of(a) for a in arrays], size
+            line[:] = *[0 if a is None else where(a) for a in arrays], size
         ys = np.zeros((max(len(form.ys), 1), SPAN_WORDS), np.int64)
         start = sum(form.carry)
         for line, size in zip(ys, form.ys, strict=False):
             for column, name in enumerate(NUMBERS):
                 if name in result:
-                    line[column] = address_of(result[name]) + 8 * start
+                    line[column] = where(result[name]) + 8 * start
             line[-1] = size
             start += size * form.steps
         self._alive = [xs, ys, sources, result]
-        self._set(xs=address_of(xs), ys=address_of(ys))
+        self._set(xs=where(xs), ys=where(ys))
 
     def _keep(self, tangents: bool) -> Any:
         """The schedule's plan, and room for what it keeps."""
@@ -342,12 +347,12 @@ class Runner:
         if len(self.taken) < plan.kept:
             self.taken = np.zeros(plan.kept, np.int64)
         self._set(
-            tangents=tangents, kept=address_of(self.kept), snapshots=address_of(self.snapshots),
-            taken=address_of(self.taken),
+            tangents=tangents, kept=where(self.kept), snapshots=where(self.snapshots),
+            taken=where(self.taken),
         )  # fmt: skip
         return plan
 
-    # --- running ------------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------
 
     def _run(self, plan: np.ndarray, writes: bool) -> None:
         """A plan to its end."""
@@ -355,12 +360,12 @@ class Runner:
             work.prepare("forward")
         self._plan = plan = np.ascontiguousarray(plan, np.int64).reshape(-1, 3)
         self._set(
-            plan=address_of(plan), actions=len(plan), action=0, step=NOT_STARTED, at=NOT_STARTED,
+            plan=where(plan), actions=len(plan), action=0, step=NOT_STARTED, at=NOT_STARTED,
             phase=0, tried=0, evaluations=0, writes=writes,
         )  # fmt: skip
         steps = np.isin(plan[:, 0], (ADVANCE, TAPE, REVERSE))
         left = int((plan[:, 2] - plan[:, 1])[steps].sum())
-        run, block = loop_address(), address_of(self.block)
+        run, block = loop_address(), where(self.block)
         weight = self.slots
         if not self.budget:
             self.budget = max(FIRST_BUDGET / weight, 1.0)
@@ -387,7 +392,7 @@ class Runner:
         variant = int(self.block[WORD["variant"]])
         if status == FLIPPED:
             first = sum(self.form.captured)
-            self.record(self.numbers["v"][first : self.form.inputs].copy())
+            self.record(self, self.numbers["v"][first : self.form.inputs].copy())
             self._meet_bodies()
             for work in self.works:
                 work.prepare("forward")
@@ -407,4 +412,3 @@ class Runner:
         if self._plan[self.block[WORD["action"]], 0] == REVERSE:
             return "forward_over_reverse" if self.block[WORD["tangents"]] else "reverse"
         return "tangent" if self.block[WORD["phase"]] else "forward"
-

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from .._jit import call_at, i8_at, u8, u8_at
 from ..ops import (
-    ADVANCE,
     BODY,
     FLIPPED,
     FRAME,

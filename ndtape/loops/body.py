@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import nest
 from ..errors import ArgumentError
 from ..looping import LoopBody
-from ..ops import CODES
+from ..ops import CODES, WIDE_CODES
 from ..record.arrays import Array, as_array, of_span, view
-from ..record.core import Recorder, recording_on
+from ..record.core import Recorder, disarm_all, recording_on
 from ..record.scopes import Captured, Scope, place
 from ..record.storage import ArrayLeaf, Storage
 from ..record.tracing import Guard, abandon, begin, end
@@ -26,7 +27,7 @@ from ..record.wide import in_order
 from ..tape import Tape
 from ..trees import flatten, unflatten
 
-GUARD = CODES["guard", "vk"]
+GUARD, CALL = CODES["guard", "vk"], WIDE_CODES["call"]
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -153,7 +154,9 @@ def inline(
 
     Guards are handed to `on_guard` (slot, what was seen), if there is one.
     """
-    chunk = tape.chunks[0]
+    chunk, before = tape.chunks[0], len(into.calls)
+    if into.calls is not tape.calls:
+        into.calls += tape.calls
     for i in range(len(tape)):
         if moved[tape.slot_of_index(i)] >= 0:
             continue
@@ -162,6 +165,9 @@ def inline(
             moved[tape.slot_of_index(i)] = moved[chunk.a[i]]
             continue
         into.append_moved(tape, i, moved)
+        if chunk.op[i] == CALL and into.calls is not tape.calls:
+            last = into.chunks[-1]
+            into.words[last.c[into.n - 1] + nest.KIND_WORD] += before
 
 
 def record(
@@ -184,6 +190,7 @@ def record(
 
     def run() -> tuple[Any, Any, list[tuple[int, Spec]]]:
         with recording_on(tape):
+            disarm_all()
             pair = f(unflatten(structures[0], made[:count]), unflatten(structures[1], made[count:]))
             if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
                 raise ArgumentError(

@@ -129,7 +129,8 @@ class Recorder(Tape):
         self.scope: Any = None  # of a loop's body: what it uses from outside
 
     def arm(self) -> None:
-        if _pauses:
+        here = current_if_any() if _pauses == 0 else None
+        if _pauses or (here is not None and here.scope is not None and here is not self):
             self.disarm()
         else:
             super().arm()
@@ -434,15 +435,20 @@ class no_grad(ContextDecorator):
         self._before.append(_recording.get())
         _recording.set(False)
         _pause(1)
-        for reference in list(_armed.values()):
-            tape = reference()
-            if tape is not None:
-                tape.disarm()
-        _armed.clear()
+        disarm_all()
 
     def __exit__(self, *exc: object) -> None:
         _pause(-1)
         _recording.set(self._before.pop())
+
+
+def disarm_all() -> None:
+    """Fast paths write to no tape, until the slow path arms it again."""
+    for reference in list(_armed.values()):
+        tape = reference()
+        if tape is not None:
+            tape.disarm()
+    _armed.clear()
 
 
 def _pause(change: int) -> None:

@@ -26,7 +26,7 @@ from .core import (
     transform_depth,
     user_line,
 )
-from .scopes import inner, recorded_in
+from .scopes import inner, innermost
 from .storage import Storage
 from .values import Result
 
@@ -62,7 +62,7 @@ def common_tape(results: Iterable[Result | Storage]) -> Recorder:
             tape = join(tape, x.tape)
     for x in operands:  # a join moves those seen before it, too
         resolve(x)
-    return current() if tape is None else recorded_in(tape)
+    return current() if tape is None else innermost(tape)
 
 
 def join(one: Recorder, other: Recorder) -> Recorder:

@@ -1,8 +1,10 @@
 """The body of a loop while it is recorded: a tape inside another one.
 
 What the body uses from outside is *captured*: the span that it lies in becomes an input of the
-body, once.  Operations on outer values alone go to the outer tape, where they are computed once and
-not at every step.  Two tapes meet here without being joined: see `lifetime.join`.
+body, once.  All operations go to the body, also those on outer values alone: outer tapes are
+disarmed meanwhile, so that fast paths leave them alone, and `lifetime.common_tape` chooses.
+(Rejected: to let outer values work on their own tape, once and not at every step; a derivative that
+is taken inside the body with respect to an outer value would miss what happens in the body.)
 """
 
 from __future__ import annotations
@@ -77,12 +79,11 @@ def inner(one: Recorder, other: Recorder) -> Recorder:
     return deeper
 
 
-def recorded_in(tape: Recorder) -> Recorder:
-    """`tape`, or the body that is being recorded again while the tape around it is replayed."""
-    if tape.ended and tape.traced is not None:
-        here = core.current_if_any()
-        if here is not None and depth_of(here) > depth_of(tape) and not here.ended:
-            return here
+def innermost(tape: Recorder) -> Recorder:
+    """`tape`, or the body inside it that is being recorded."""
+    here = core.current_if_any()
+    if here is not None and depth_of(here) > depth_of(tape) and not here.ended:
+        return here
     return tape
 
 
