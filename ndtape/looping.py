@@ -16,25 +16,30 @@ import numpy as np
 
 from .errors import TapeFullError
 from .ops import (
-    ADVANCE,
     BODY,
     FLIPPED,
     LOOP,
     MORE,
-    NOT_STARTED,
+    PLANS_WORDS,
+    RESUME,
     REVERSE,
     SPAN_WORDS,
-    TAPE,
 )
 from .run import ALIGNMENT, COLUMNS, PIECE_SECONDS, Workspace, address, entry, loop_address
 from .tape import Tape
 
 WORD = {name: position for position, name in enumerate(LOOP)}
+KINDS = ("forward", "reverse", "tangent", "second")
+NUMBERS = {"forward": "v", "reverse": "vg", "tangent": "vt", "second": "vgth"}
+SWEEPS = {"forward": ("forward",), "reverse": ("forward", "reverse"),
+          "tangent": ("forward", "tangent"),
+          "second": ("forward", "tangent", "forward_over_reverse")}  # fmt: skip
+NEVER_GROWS = 1 << 62  # numbers of a body belong to the runner
 FIRST_BUDGET, LARGEST_BUDGET = 1 << 14, 1 << 24  # slots times steps of a piece
 RELEASING = 1 << 14  # slots times steps from which other threads may run meanwhile
-NUMBERS = ("v", "g", "t", "h")
+IN_ONE = 1 << 18  # slots times steps that a sweep over the outer tape does without a pause
 NO_FLOATS, NO_WORDS = np.zeros(0), np.zeros((0, 3), np.int64)
-_stamps = itertools.count(1)
+_stamps = itertools.count(1)  # each runner has 2**30 of its own, as exact floats
 
 
 class Form(NamedTuple):
@@ -54,7 +59,7 @@ class Form(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Slots of the result: the last carry, all of ys, and a stamp (see `Runner`)."""
+        """Slots of the result: the last carry, all of ys, and a stamp."""
         return sum(self.carry) + self.steps * sum(self.ys) + 1
 
 
@@ -66,21 +71,7 @@ class LoopBody(NamedTuple):
     results: np.ndarray  # rows (slot, size, place in the carry or -1 - number of ys)
 
 
-class Source(NamedTuple):
-    """One operand of a loop: its values, and where its adjoint, tangent and so on go (or None)."""
-
-    v: np.ndarray
-    g: np.ndarray | None = None
-    t: np.ndarray | None = None
-    h: np.ndarray | None = None
-
-
-class Sources(NamedTuple):
-    captured: list[Source]
-    carry: list[Source]
-    xs: list[Source]
-
-
+Operand = np.ndarray | int  # plain numbers, or the first slot outside
 Record = Callable[["Runner", np.ndarray], None]  # from the numbers of carry and x at a step
 
 
@@ -103,44 +94,84 @@ def aligned(count: int) -> np.ndarray:
 
 
 class Runner:
-    """The numbers of one loop in one workspace.
+    """The numbers of one loop in one workspace; `block` is what compiled code knows of it."""
 
-    What the last forward sweep has kept belongs to the values that it gave, which carry its
-    *stamp* in their last slot.  A reverse sweep that finds another stamp (an inner loop at an
-    earlier step of the outer one, values that were copied from another workspace) runs forward
-    again first.
-    """
-
-    def __init__(self, form: Form, schedule: Any, bodies: list[LoopBody], record: Record) -> None:
+    def __init__(
+        self,
+        form: Form,
+        schedule: Any,
+        bodies: list[LoopBody],
+        record: Record,
+        operands: Sequence[Operand],
+    ) -> None:
         self.form, self.schedule, self.record = form, schedule, record
         self.bodies = bodies  # shared: other runners add to it, too
         self.works: list[Workspace] = []
-        self.stamp = 0.0  # of the values that what is kept belongs to
-        self.kept_tangents = False
-        self.evaluations = 0  # of the body, in the last sweep
         self.block = np.zeros(len(LOOP), np.int64)
+        self.address = where(self.block)
         self.numbers: dict[str, np.ndarray] = {}
         self.slots = self.row = 0
-        self.kept, self.snapshots = NO_FLOATS, NO_FLOATS
-        self.taken = np.zeros(1, np.int64)
-        carry = sum(form.carry)
-        self.next, self.w, self.wt = aligned(2 * carry), aligned(carry), aligned(carry)
+        self.kept, self.snapshots, self.taken = NO_FLOATS, NO_FLOATS, np.zeros(1, np.int64)
+        self.plans = [NO_WORDS] * 4
+        self._plans = np.zeros((2, PLANS_WORDS), np.int64)
+        self.ready: set[str] = set()
         self.budget = 0.0
-        self._plan, self._table = NO_WORDS, NO_WORDS
-        self._alive: list[Any] = []  # arrays whose addresses the block holds during a sweep
+        carry = sum(form.carry)
+        self._carries = [aligned(2 * carry), aligned(carry), aligned(carry)]
+        self._table = NO_WORDS
+        self._ys = self._leaves_of_ys()
         self._set(
-            steps=form.steps, backwards=form.backwards, captured=sum(form.captured), carry=carry,
-            xs_count=len(form.xs), next=where(self.next), w=where(self.w),
-            wt=where(self.wt), taken=where(self.taken), forward=address("forward"),
+            run=loop_address(), steps=form.steps, backwards=form.backwards, carry=carry,
+            captured=sum(form.captured), given=len(form.captured) + len(form.carry),
+            xs=len(form.xs), outputs=len(form.ys), ys=where(self._ys),
+            next=where(self._carries[0]), carry_g=where(self._carries[1]),
+            carry_h=where(self._carries[2]), stamps=next(_stamps) << 30, plans=where(self._plans),
         )  # fmt: skip
+        self.takes(operands)
 
     def _set(self, **words: int) -> None:
         for name, number in words.items():
             self.block[WORD[name]] = number
 
+    def word(self, name: str) -> int:
+        return int(self.block[WORD[name]])
+
+    # --- operands and result ----------------------------------------------------------------------
+
+    def takes(self, operands: Sequence[Operand]) -> None:
+        """What the operands are: captured values, the leaves of the carry, those of xs."""
+        form = self.form
+        sizes = (*form.captured, *form.carry, *form.xs)
+        self._operands = np.zeros((max(len(sizes), 1), SPAN_WORDS), np.int64)
+        for line, operand, size in zip(self._operands, operands, sizes, strict=False):
+            plain = isinstance(operand, np.ndarray)
+            line[:] = where(operand) if plain else 0, 0, 0, 0, size, -1 if plain else operand
+        self._alive = list(operands)
+        self._set(operands=where(self._operands))
+
+    def _leaves_of_ys(self) -> np.ndarray:
+        ys = np.zeros((max(len(self.form.ys), 1), SPAN_WORDS), np.int64)
+        start = sum(self.form.carry)
+        for line, size in zip(ys, self.form.ys, strict=False):
+            line[4:] = size, start
+            start += size * self.form.steps
+        return ys
+
+    def evaluate(self, z: np.ndarray) -> None:
+        """Values of plain operands, into z."""
+        self._ys[:, 0] = where(z) + 8 * self._ys[:, 5]
+        self._set(z=where(z))
+        self.prepare("forward")
+        self._run("forward", 0, 0)
+
+    def sweep(self, work: Workspace, kind: str, out: int) -> None:
+        """A sweep over the instruction of a tape whose result begins with slot `out`."""
+        self.prepare(kind)
+        self._run(kind, work.frame_address, out)
+
     # --- bodies -----------------------------------------------------------------------------------
 
-    def _meet_bodies(self) -> None:
+    def _meet(self) -> None:
         """Workspaces for bodies that have come in, all over the same numbers."""
         for body in self.bodies[len(self.works) :]:
             work = Workspace(body.tape)
@@ -148,17 +179,22 @@ class Runner:
             self.works.append(work)
         slots = max(work.tape.slots for work in self.works)
         if slots > self.slots:
-            self.slots = slots
             row, self.row = self.row, slots - sum(self.form.captured)
-            self.numbers = {name: self._grown(old) for name, old in self.numbers.items()}
+            self.slots = slots
+            self.numbers = {name: _longer(old, slots) for name, old in self.numbers.items()}
             self._widen(row)
-        self._number("v")
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """Point the block and all frames at the numbers and bodies that there are."""
+        for name, array in self.numbers.items():
+            self._set(**{name: where(array)})
         table = np.zeros((len(self.works), len(BODY)), np.int64)
         for line, work, body in zip(table, self.works, self.bodies, strict=False):
             for name, array in self.numbers.items():
                 work.arrays[name] = array
                 work.frame[COLUMNS[name]] = where(array)
-            work.capacity = len(self.numbers["v"])
+            work.capacity = NEVER_GROWS
             work.enter(body.tape.chunks[0])
             line[:] = (
                 work.frame_address, body.leading, len(body.tape), body.tape.slots,
@@ -167,240 +203,111 @@ class Runner:
         self._table = table
         self._set(bodies=where(table), variants=len(table), row=self.row)
 
-    def _grown(self, old: np.ndarray) -> np.ndarray:
-        new = aligned(self.slots)
-        new[: len(old)] = old
-        return new
-
     def _widen(self, row: int) -> None:
         """Longer rows of what is kept: a body with more locals has come in."""
-        if not len(self.kept):
+        if len(self.kept):
+            old = self.kept.reshape(-1, row)
+            new = aligned(len(old) * self.row)
+            new.reshape(len(old), self.row)[:, :row] = old
+            self.kept = new
+            self._set(kept=where(new))
+
+    # --- before a sweep ---------------------------------------------------------------------------
+
+    def prepare(self, kind: str, limit: int | None = None) -> None:
+        """All that compiled code needs for a kind of sweep; it will not ask for it again."""
+        if kind in self.ready and len(self.works) == len(self.bodies) and limit is None:
             return
-        old = self.kept.reshape(-1, row)
-        new = aligned(len(old) * self.row)
-        new.reshape(len(old), self.row)[:, :row] = old
-        self.kept = new
-        self._set(kept=where(new))
-
-    def _number(self, name: str) -> np.ndarray:
-        """A buffer of numbers of the body."""
-        if name not in self.numbers:
-            self.numbers[name] = aligned(self.slots)
-        self._set(**{name: where(self.numbers[name])})
-        return self.numbers[name]
-
-    # --- sweeps -----------------------------------------------------------------------------------
-
-    def forward(self, sources: Sources, z: np.ndarray) -> None:
-        """Values: writes the result z, with a new stamp."""
-        self._begin(sources, ("v",))
-        self._spans(sources, {"v": z})
-        self.stamp = 0.0
-        self._enter_values(sources)
-        plan = self._keep(tangents=False)
-        self._run(plan.forward, writes=True)
-        count = sum(self.form.carry)
-        first = sum(self.form.captured)
-        z[:count] = self.numbers["v"][first : first + count]
-        self.stamp = z[-1] = float(next(_stamps))
-        self.kept_tangents = False
-
-    def reverse(self, sources: Sources, z: np.ndarray, w: np.ndarray) -> None:
-        """Adjoints: from those of the result, w, adds to those of the operands."""
-        if not w[:-1].any():
-            return
-        self._begin(sources, ("v", "g"))
-        self._spans(sources, {"g": w})
-        plan = self._again(sources, z, tangents=False)
-        self.numbers["g"][: sum(self.form.captured)] = 0.0
-        self.w[:] = w[: len(self.w)]
-        self._sweep_back(plan, "reverse")
-        self._collect(sources, "g", self.w)
-
-    def tangent(self, sources: Sources, z: np.ndarray, zt: np.ndarray) -> None:
-        """Tangents of the result along those of the operands."""
-        self._begin(sources, ("v", "t"))
-        self._spans(sources, {"v": z, "t": zt})
-        self._enter_values(sources)
-        self._enter_tangents(sources)
-        whole = np.array([[ADVANCE, 0, self.form.steps]])
-        self._set(tangents=1)
-        self._run(whole, writes=True)
-        count, first = sum(self.form.carry), sum(self.form.captured)
-        zt[:count] = self.numbers["t"][first : first + count]
-        zt[-1] = 0.0
-
-    def second(self, sources: Sources, z: np.ndarray, w: np.ndarray, wt: np.ndarray) -> None:
-        """Adjoints and their tangents: forward over reverse."""
-        if not (w[:-1].any() or wt[:-1].any()):
-            return
-        self._begin(sources, NUMBERS)
-        self._spans(sources, {"g": w, "h": wt})
-        plan = self._again(sources, z, tangents=True)
-        captured = sum(self.form.captured)
-        for name in ("g", "h"):
-            self.numbers[name][:captured] = 0.0
-        self.w[:], self.wt[:] = w[: len(self.w)], wt[: len(self.wt)]
-        self._sweep_back(plan, "forward_over_reverse")
-        self._collect(sources, "g", self.w)
-        self._collect(sources, "h", self.wt)
-        self.stamp = 0.0  # the tangents are those of this call
-
-    def _again(self, sources: Sources, z: np.ndarray, tangents: bool) -> Any:
-        """What the plan's reverse needs: kept from the forward sweep that gave z, or run again."""
-        fresh = tangents or self.kept_tangents or self.stamp == 0.0 or z[-1] != self.stamp
-        plan = self._keep(tangents)
-        self.evaluations = 0
-        if fresh:
-            self.stamp = 0.0
-            self._enter_values(sources)
-            if tangents:
-                self._enter_tangents(sources)
-            self._run(plan.forward, writes=False)
-            self.stamp, self.kept_tangents = float(z[-1]), tangents
-        return plan
-
-    def _sweep_back(self, plan: Any, name: str) -> None:
-        for work in self.works:
-            work.prepare(name)
-        self._set(back=address(name))
-        try:
-            self._run(plan.reverse, writes=False)
-        except BaseException:
-            self.stamp = 0.0
-            raise
-        if not plan.repeatable:
-            self.stamp = 0.0
-
-    # --- before and after -------------------------------------------------------------------------
-
-    def _begin(self, sources: Sources, names: Sequence[str]) -> None:
-        self._meet_bodies()
-        for name in names:
-            self._number(name)
-        self._meet_bodies()
-        self._set(tangents=0)
-
-    def _enter_values(self, sources: Sources) -> None:
-        self._enter(sources, "v")
-
-    def _enter_tangents(self, sources: Sources) -> None:
-        for work in self.works:
-            work.prepare("tangent")
-        self._set(tangent=address("tangent"))
-        self.numbers["t"][:] = 0.0
-        self._enter(sources, "t")
-
-    def _enter(self, sources: Sources, name: str) -> None:
-        """Operands into the slots of captured values and of the carry."""
-        start, buffer = 0, self.numbers[name]
-        for source in (*sources.captured, *sources.carry):
-            size, given = len(source.v), getattr(source, name)
-            buffer[start : start + size] = 0.0 if given is None else given
-            start += size
-
-    def _collect(self, sources: Sources, name: str, carry: np.ndarray) -> None:
-        """Adjoints of captured values and of the first carry, to those of the operands."""
-        start = 0
-        for source in sources.captured:
-            size, target = len(source.v), getattr(source, name)
-            if target is not None:
-                target += self.numbers[name][start : start + size]
-            start += size
-        start = 0
-        for source in sources.carry:
-            size, target = len(source.v), getattr(source, name)
-            if target is not None:
-                target += carry[start : start + size]
-            start += size
-
-    def _spans(self, sources: Sources, result: dict[str, np.ndarray]) -> None:
-        """The tables of xs and ys: where their elements lie outside."""
-        form = self.form
-        xs = np.zeros((max(len(form.xs), 1), SPAN_WORDS), np.int64)
-        for line, size, source in zip(xs, form.xs, sources.xs, strict=False):
-            arrays = [getattr(source, name) for name in NUMBERS]
-            line[:] = *[0 if a is None else where(a) for a in arrays], size
-        ys = np.zeros((max(len(form.ys), 1), SPAN_WORDS), np.int64)
-        start = sum(form.carry)
-        for line, size in zip(ys, form.ys, strict=False):
-            for column, name in enumerate(NUMBERS):
-                if name in result:
-                    line[column] = where(result[name]) + 8 * start
-            line[-1] = size
-            start += size * form.steps
-        self._alive = [xs, ys, sources, result]
-        self._set(xs=where(xs), ys=where(ys))
-
-    def _keep(self, tangents: bool) -> Any:
-        """The schedule's plan, and room for what it keeps."""
-        width = 1 + tangents
-        carry = sum(self.form.carry)
-        plan = self.schedule.plan(self.form.steps, 8 * width * carry, 8 * width * self.row)
-        kept, snapshots = plan.kept * width * self.row, plan.snapshots * width * carry
-        if len(self.kept) != kept:
-            self.kept = NO_FLOATS
-            self.kept = aligned(kept)
-        if len(self.snapshots) != snapshots:
-            self.snapshots = NO_FLOATS
-            self.snapshots = aligned(snapshots)
-        if len(self.taken) < plan.kept:
-            self.taken = np.zeros(plan.kept, np.int64)
+        for name in NUMBERS[kind]:
+            if name not in self.numbers:
+                self.numbers[name] = aligned(self.slots)
+        self._meet()
+        for name in SWEEPS[kind]:
+            self._set(**{"second" if name == "forward_over_reverse" else name: address(name)})
+            for work in self.works:
+                work.prepare(name)
+        self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
+        self.ready.add(kind)
+        weight = max(self.slots, 1)
         self._set(
-            tangents=tangents, kept=where(self.kept), snapshots=where(self.snapshots),
-            taken=where(self.taken),
-        )  # fmt: skip
-        return plan
+            ready=sum(1 << KINDS.index(name) for name in self.ready),
+            limit=limit or max(IN_ONE // weight, 1),
+        )
+
+    def _keep(self, tangents: bool) -> None:
+        """The schedule's plans, and room for what they keep."""
+        steps, carry = self.form.steps, 8 * sum(self.form.carry)
+        kept = snapshots = taken = 0
+        for doubled in (False, True)[: 1 + tangents]:
+            width = 1 + doubled
+            plan = self.schedule.plan(steps, width * carry, 8 * width * self.row)
+            forward, back = (
+                np.ascontiguousarray(p, np.int64).reshape(-1, 3)
+                for p in (plan.forward, plan.reverse)
+            )
+            at = 2 * int(doubled)
+            if not all(map(np.array_equal, self.plans[at : at + 2], (forward, back))):
+                self._set(stamp=0)
+            self.plans[at : at + 2] = forward, back
+            self._plans[int(doubled)] = where(forward), len(forward), where(back), len(back), int(
+                plan.repeatable
+            )  # fmt: skip
+            kept = max(kept, plan.kept * width * self.row)
+            snapshots = max(snapshots, plan.snapshots * width * carry // 8)
+            taken = max(taken, plan.kept)
+        if len(self.kept) < kept or len(self.snapshots) < snapshots or len(self.taken) < taken:
+            self.kept = self.snapshots = NO_FLOATS
+            self.kept, self.snapshots = aligned(kept), aligned(snapshots)
+            self.taken = np.zeros(max(taken, 1), np.int64)
+            self._set(stamp=0)
+        self._set(kept=where(self.kept), snapshots=where(self.snapshots), taken=where(self.taken))
 
     # --- running ----------------------------------------------------------------------------------
 
-    def _run(self, plan: np.ndarray, writes: bool) -> None:
-        """A plan to its end."""
-        for work in self.works:
-            work.prepare("forward")
-        self._plan = plan = np.ascontiguousarray(plan, np.int64).reshape(-1, 3)
-        self._set(
-            plan=where(plan), actions=len(plan), action=0, step=NOT_STARTED, at=NOT_STARTED,
-            phase=0, tried=0, evaluations=0, writes=writes,
-        )  # fmt: skip
-        steps = np.isin(plan[:, 0], (ADVANCE, TAPE, REVERSE))
-        left = int((plan[:, 2] - plan[:, 1])[steps].sum())
-        run, block = loop_address(), where(self.block)
-        weight = self.slots
+    def _run(self, kind: str, frame: int, out: int) -> None:
+        """A whole sweep in pieces, between which Python does what it must."""
+        block, weight = self.address, max(self.slots, 1)
+        how = KINDS.index(kind) + 4 * out
+        if frame and self.word("stage"):  # it has paused already in a sweep over the outer tape
+            how = RESUME
+            self._paused(self.word("why"))
         if not self.budget:
             self.budget = max(FIRST_BUDGET / weight, 1.0)
-        while True:
-            budget = int(self.budget)
-            self._set(budget=budget)
-            long = min(budget, left) * weight >= RELEASING
-            start = time.perf_counter()
-            status = entry("releasing" if long else "holding")(run, block, 0, 0)
-            done = budget - int(self.block[WORD["budget"]])
-            left -= done
-            if status == 0:
-                break
-            if status == MORE:
-                seconds = max(time.perf_counter() - start, 1e-9)
-                grown = done * min(4.0, PIECE_SECONDS / seconds)
-                self.budget = max(1.0, min(LARGEST_BUDGET / weight, grown))
-            else:
-                self._paused(status)
-        self.evaluations += int(self.block[WORD["evaluations"]])
+        try:
+            while True:
+                budget = int(self.budget)
+                self._set(budget=budget)
+                long = budget * weight >= RELEASING and self.form.steps * weight >= RELEASING
+                start = time.perf_counter()
+                call = entry("releasing" if long else "holding")
+                status = call(loop_address(), block, frame, how)
+                how = RESUME
+                if status == 0:
+                    return
+                if status == MORE:
+                    seconds = max(time.perf_counter() - start, 1e-9)
+                    grown = budget * min(4.0, PIECE_SECONDS / seconds)
+                    self.budget = max(1.0, min(LARGEST_BUDGET / weight, grown))
+                else:
+                    self._paused(status)
+        except BaseException:
+            self._set(stage=0, stamp=0)
+            raise
 
     def _paused(self, status: int) -> None:
         """The plan cannot go on without Python."""
-        variant = int(self.block[WORD["variant"]])
+        if status == MORE:
+            return
         if status == FLIPPED:
             first = sum(self.form.captured)
             self.record(self, self.numbers["v"][first : self.form.inputs].copy())
-            self._meet_bodies()
-            for work in self.works:
-                work.prepare("forward")
-                if self.block[WORD["tangents"]]:
-                    work.prepare("tangent")
+            self._meet()
+            for kind in self.ready:
+                for name in SWEEPS[kind]:
+                    self.works[-1].prepare(name)
             self._set(variant=len(self.works) - 1)
             return
-        work, i = self.works[variant], int(self.block[WORD["at"]])
+        work, i = self.works[self.word("variant")], self.word("at")
         name = self._sweep_name()
         work.frame[COLUMNS["status"]] = status
         work.stopped(name, i)
@@ -409,6 +316,14 @@ class Runner:
 
     def _sweep_name(self) -> str:
         """Which sweep of the body is under way."""
-        if self._plan[self.block[WORD["action"]], 0] == REVERSE:
-            return "forward_over_reverse" if self.block[WORD["tangents"]] else "reverse"
-        return "tangent" if self.block[WORD["phase"]] else "forward"
+        tangents = self.word("tangents")
+        plans = [p for p in self.plans if where(p) == self.word("plan")]
+        if plans[0][self.word("action"), 0] == REVERSE:
+            return "forward_over_reverse" if tangents else "reverse"
+        return "tangent" if self.word("phase") else "forward"
+
+
+def _longer(old: np.ndarray, count: int) -> np.ndarray:
+    new = aligned(count)
+    new[: len(old)] = old
+    return new

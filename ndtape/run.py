@@ -126,7 +126,7 @@ def loop_address() -> int:
     """Of the compiled function that interprets the plans of loops."""
     from .kernels import loops
 
-    return int(loops.run_plan.address)
+    return int(loops.run_loop.address)
 
 
 @cache
@@ -154,7 +154,7 @@ class Workspace:
 
     __slots__ = ("owner", "owned", "lanes", "suffix", "frame", "frame_address", "chunk",
                  "constants", "arrays", "capacity", "values", "swept", "laid", "exact", "extra",
-                 "wide", "leading", "lock", "busy", "runners", "words", "own_words", "loaded",
+                 "wide", "leading", "lock", "busy", "runners", "loops", "words", "own_words", "loaded",
                  "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
@@ -186,6 +186,7 @@ class Workspace:
         self.lock = threading.RLock()  # long pieces release the GIL
         self.busy = 0  # sweeps under way
         self.runners: dict[Any, Any] = {}  # of the loops on the tape: their own numbers
+        self.loops = np.zeros(0, np.uint64)  # length, and their blocks by the numbers of the calls
         self._hold: Any = None
         self._replay: Any = None
         self._inputs: np.ndarray | None = None  # the part of v that `set_inputs` writes
@@ -377,6 +378,17 @@ class Workspace:
                 if term is not None:
                     g[s] += term
                     h[s] += bend
+
+    def loops_ready(self, call: Any, block: int) -> None:
+        """From now on, sweeps find the block of a loop in the frame, and run it themselves."""
+        number = 1 + next(j for j, c in enumerate(self.tape.calls) if c is call)
+        if number >= len(self.loops):
+            loops = np.zeros(2 * number + 2, np.uint64)
+            loops[: len(self.loops)] = self.loops
+            loops[0] = len(loops)
+            self.loops = loops
+            self.frame[COLUMNS["loops"]] = address_of(loops)
+        self.loops[number] = block
 
     def prepare(self, name: str) -> None:
         """Load the kernels of a sweep for the wide opcodes on the tape."""

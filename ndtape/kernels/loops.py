@@ -5,13 +5,25 @@ the body (one for each pattern of branches, tried in turn), the body's numbers a
 The slots of the body are [captured | carry | x | locals]; captured values are written once, and
 their adjoints add up over the steps without being cleared.
 
-The function answers 0 at the end of the plan, else why it paused: Python executes a call in the
-body (PAUSE), records another pattern (FLIPPED), looks for Ctrl-C (MORE), and calls again.
+A sweep over the tape that the loop stands on finds the block in its frame and runs it here.  It
+pauses where Python must do something: execute a call in the body (PAUSE), record another pattern
+(FLIPPED), look for Ctrl-C (MORE); looping.py does that and goes on with RESUME.
+
+What the last forward sweep has kept belongs to the result that it gave, which carries the *stamp*
+of that sweep in its last slot.  A reverse sweep that finds another stamp (an inner loop at an
+earlier step of the outer one, values copied from another workspace) runs forward again first.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
 from .._jit import call_at, i8_at, u8, u8_at
+from ..nest import KIND_WORD
 from ..ops import (
     BODY,
     FLIPPED,
@@ -19,26 +31,80 @@ from ..ops import (
     LOOP,
     MORE,
     NOT_STARTED,
+    PAUSE,
+    PLANS_WORDS,
     RESTORE,
     RESULT_WORDS,
+    RESUME,
     REVERSE,
     SPAN_WORDS,
     STORE,
     TAPE,
 )
-from .walk import WORD, add, copy, fill, i64, kernel, part
+from .walk import (
+    OUT,
+    WORD,
+    add,
+    all_zero,
+    at,
+    descriptor,
+    floats,
+    i64,
+    kernel,
+    operand,
+    part,
+    word,
+)
+from .walk import G as ADJOINTS
+from .walk import H as CHANGES
+from .walk import T as TANGENTS_OUTSIDE
+from .walk import V as VALUES
 
 (
-    PLAN, ACTIONS, ACTION, STEP, AT, PHASE, TRIED, BUDGET, EVALUATIONS,
-    STEPS, BACKWARDS, TANGENTS, WRITES, VARIANT, VARIANTS, BODIES,
-    CAPTURED, CARRY, ROW, XS, XS_COUNT, YS,
-    V, G, T, H, KEPT, TAKEN, SNAPSHOTS, NEXT, W, WT, FIRST_KEPT,
-    FORWARD, TANGENT, BACK,
+    RUN, READY, KIND, STAGE, WHY,
+    PLAN, ACTIONS, ACTION, STEP, AT, PHASE, TRIED, TANGENTS, WRITES,
+    LIMIT, BUDGET, EVALUATIONS,
+    STEPS, BACKWARDS, OPERANDS, GIVEN, XS, YS, OUTPUTS,
+    BODIES, VARIANT, VARIANTS, CAPTURED, CARRY, ROW,
+    Z, W, ZT, WT, V, G, T, H, KEPT, TAKEN, SNAPSHOTS, NEXT, CARRY_G, CARRY_H, FIRST_KEPT,
+    STAMP, STAMPS, KEPT_TANGENTS,
+    FORWARD, TANGENT, BACK, SECOND, PLANS,
 ) = range(len(LOOP))  # fmt: skip
 B_FRAME, B_LO, B_HI, B_SLOTS, B_RESULTS, B_COUNT = range(len(BODY))
 BODY_WORDS = len(BODY)
-STATUS = FRAME.index("status")
+STATUS, LOOPS = FRAME.index("status"), FRAME.index("loops")
 NONE, RESULT, SPAN = NOT_STARTED, RESULT_WORDS, SPAN_WORDS
+OF_VALUES, OF_ADJOINTS, OF_TANGENTS, OF_BOTH = range(4)  # the word `kind`
+DONE, RUNNING, AGAIN, GOING_BACK = range(4)  # the word `stage`
+SIZE, OUTSIDE = 4, 5  # words of a span
+OUTER = (VALUES, ADJOINTS, TANGENTS_OUTSIDE, CHANGES)
+
+
+def _copy_typed(typingctx, target, origin, count):
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        cgutils.raw_memcpy(builder, _pointer(builder, args[0]), _pointer(builder, args[1]),
+                           args[2], WORD)  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+def _clear_typed(typingctx, target, count):
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        size = builder.mul(args[1], args[1].type(WORD))
+        cgutils.memset(builder, _pointer(builder, args[0]), size, 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+def _pointer(builder: Any, address: Any) -> Any:
+    return builder.inttoptr(address, cgutils.voidptr_t)
+
+
+# Calls of the C library: loops of our own, inlined some twenty times, took most of compile time.
+copy: Any = intrinsic(_copy_typed)
+clear: Any = intrinsic(_clear_typed)
 
 
 @part
@@ -53,6 +119,18 @@ def _body(b, variant):
 
 
 @part
+def _operand(b, j):
+    """The words of an operand: what is captured, the leaves of the carry, those of xs."""
+    return _words(b[OPERANDS] + WORD * SPAN * j)
+
+
+@part
+def _output(b, j):
+    """The words of a leaf of ys."""
+    return _words(b[YS] + WORD * SPAN * j)
+
+
+@part
 def _time(b, step):
     """Which element of xs and ys a step has."""
     return b[STEPS] - 1 - step if b[BACKWARDS] else step
@@ -62,15 +140,15 @@ def _time(b, step):
 def _feed(b, step):
     """The elements of xs of a step, with their tangents, into the slots of the body."""
     time, slot = _time(b, step), b[CAPTURED] + b[CARRY]
-    for j in range(b[XS_COUNT]):
-        leaf = _words(b[XS] + WORD * SPAN * j)
+    for j in range(b[GIVEN], b[GIVEN] + b[XS]):
+        leaf = _operand(b, j)
         size = leaf[4]
         copy(b[V] + WORD * slot, leaf[0] + WORD * time * size, size)
         if b[TANGENTS]:
             if leaf[2] != 0:
                 copy(b[T] + WORD * slot, leaf[2] + WORD * time * size, size)
             else:
-                fill(b[T] + WORD * slot, size, 0.0)
+                clear(b[T] + WORD * slot, size)
         slot += size
 
 
@@ -87,7 +165,7 @@ def _hand_on(b, step):
             if b[TANGENTS]:
                 copy(b[NEXT] + WORD * (count + place), b[T] + slot, size)
         elif b[WRITES]:
-            leaf = _words(b[YS] + WORD * SPAN * (-1 - place))
+            leaf = _output(b, -1 - place)
             if b[TANGENTS]:
                 copy(leaf[2] + WORD * time * size, b[T] + slot, size)
             else:
@@ -169,14 +247,14 @@ def _recall(b, step):
 def _seed(b, body, time, g, w, column):
     """Adjoints of what the body gave: of the carry behind it, and of its part of ys."""
     first = b[CAPTURED]
-    fill(g + WORD * first, body[B_SLOTS] - first, 0.0)
+    clear(g + WORD * first, body[B_SLOTS] - first)
     for j in range(body[B_COUNT]):
         row = _words(body[B_RESULTS] + WORD * RESULT * j)
         slot, size, place = g + WORD * row[0], row[1], row[2]
         if place >= 0:
             add(slot, w + WORD * place, size)
         else:
-            leaf = _words(b[YS] + WORD * SPAN * (-1 - place))
+            leaf = _output(b, -1 - place)
             if leaf[column] != 0:
                 add(slot, leaf[column] + WORD * time * size, size)
 
@@ -187,8 +265,8 @@ def _deposit(b, time, g, w, column):
     slot = b[CAPTURED]
     copy(w, g + WORD * slot, b[CARRY])
     slot += b[CARRY]
-    for j in range(b[XS_COUNT]):
-        leaf = _words(b[XS] + WORD * SPAN * j)
+    for j in range(b[GIVEN], b[GIVEN] + b[XS]):
+        leaf = _operand(b, j)
         size = leaf[4]
         if leaf[column] != 0:
             add(leaf[column] + WORD * time * size, g + WORD * slot, size)
@@ -202,20 +280,20 @@ def _step_back(b, step):
     if b[AT] == NONE:
         _recall(b, step)
         body = _body(b, b[VARIANT])
-        _seed(b, body, time, b[G], b[W], 1)
+        _seed(b, body, time, b[G], b[CARRY_G], 1)
         if b[TANGENTS]:
-            _seed(b, body, time, b[H], b[WT], 3)
+            _seed(b, body, time, b[H], b[CARRY_H], 3)
     body = _body(b, b[VARIANT])
     end = body[B_HI] if b[AT] == NONE else b[AT]
-    status = i64(0)
+    status, sweep = i64(0), u8(b[SECOND] if b[TANGENTS] else b[BACK])
     if end > body[B_LO]:
-        status = call_at(u8(b[BACK]), u8(body[B_FRAME]), u8(body[B_LO]), u8(end))
+        status = call_at(sweep, u8(body[B_FRAME]), u8(body[B_LO]), u8(end))
     if status != 0:
         return _why(b, body[B_FRAME], status)
     b[AT] = NONE
-    _deposit(b, time, b[G], b[W], 1)
+    _deposit(b, time, b[G], b[CARRY_G], 1)
     if b[TANGENTS]:
-        _deposit(b, time, b[H], b[WT], 3)
+        _deposit(b, time, b[H], b[CARRY_H], 3)
     return i64(0)
 
 
@@ -235,10 +313,9 @@ def _snapshot(b, slot, store):
             copy(b[T] + here, place + WORD * count, count)
 
 
-@kernel
-def run_plan(block, lo, hi):
-    """Go on with the plan of a block; 0 at its end, else why it paused."""
-    b = i8_at(u8(block))
+@part
+def _go(b):
+    """Go on with the plan; 0 at its end, else why it pauses."""
     while b[ACTION] < b[ACTIONS]:
         row = _words(b[PLAN] + WORD * 3 * b[ACTION])
         action, first, last = row[0], row[1], row[2]
@@ -249,7 +326,7 @@ def run_plan(block, lo, hi):
                 b[STEP] = last - 1
             while b[STEP] >= first:
                 if b[BUDGET] <= 0:
-                    return MORE
+                    return i64(MORE)
                 reason = _step_back(b, b[STEP])
                 if reason != 0:
                     return reason
@@ -262,7 +339,7 @@ def run_plan(block, lo, hi):
                     b[FIRST_KEPT] = first
             while b[STEP] < last:
                 if b[BUDGET] <= 0:
-                    return MORE
+                    return i64(MORE)
                 reason = _step(b, b[STEP])
                 if reason != 0:
                     return reason
@@ -273,4 +350,208 @@ def run_plan(block, lo, hi):
                 b[STEP] += 1
         b[STEP] = NONE
         b[ACTION] += 1
+    return i64(0)
+
+
+# --- a sweep ------------------------------------------------------------------------------------
+
+
+@part
+def _find(b, frame, out):
+    """Where the operands and the result lie outside."""
+    kind = b[KIND]
+    for j in range(b[GIVEN] + b[XS]):
+        span = _operand(b, j)
+        if span[OUTSIDE] >= 0:
+            _point(span, frame, span[OUTSIDE], kind)
+    for j in range(b[OUTPUTS]):
+        span = _output(b, j)
+        _point(span, frame, out + span[OUTSIDE], kind)
+    b[Z], b[W] = at(frame, VALUES, out), at(frame, ADJOINTS, out)
+    b[ZT], b[WT] = at(frame, TANGENTS_OUTSIDE, out), at(frame, CHANGES, out)
+
+
+@part
+def _point(span, frame, slot, kind):
+    """The addresses of a span that sweeps of a kind need; 0 for the others."""
+    span[0] = at(frame, VALUES, slot)
+    span[1] = at(frame, ADJOINTS, slot) if kind == OF_ADJOINTS or kind == OF_BOTH else 0
+    span[2] = at(frame, TANGENTS_OUTSIDE, slot) if kind >= OF_TANGENTS else 0
+    span[3] = at(frame, CHANGES, slot) if kind == OF_BOTH else 0
+
+
+@part
+def _enter(b, column, numbers):
+    """Operands into the slots of captured values and of the carry."""
+    slot = numbers
+    for j in range(b[GIVEN]):
+        span = _operand(b, j)
+        if span[column] != 0:
+            copy(slot, span[column], span[SIZE])
+        else:
+            clear(slot, span[SIZE])
+        slot += WORD * span[SIZE]
+
+
+@part
+def _collect(b, column, numbers, carry):
+    """Adjoints of captured values and of the first carry, to those of the operands."""
+    place, carries = i64(0), WORD * b[CAPTURED]
+    for j in range(b[GIVEN]):
+        span = _operand(b, j)
+        if span[column] != 0:
+            source = numbers + place if place < carries else carry + place - carries
+            add(span[column], source, span[SIZE])
+        place += WORD * span[SIZE]
+
+
+@part
+def _choose(b, tangents, back):
+    """Begin with a plan."""
+    plans = _words(b[PLANS] + WORD * PLANS_WORDS * tangents)
+    b[PLAN], b[ACTIONS] = plans[2 * back], plans[2 * back + 1]
+    b[ACTION], b[STEP], b[AT], b[TANGENTS] = 0, NONE, NONE, tangents
+
+
+@part
+def _start(b, stage, tangents):
+    """Begin with the values of all steps."""
+    b[STAGE], b[WRITES], b[EVALUATIONS] = stage, i64(stage == RUNNING), 0
+    b[STAMP] = 0
+    _choose(b, tangents, 0)
+    _enter(b, 0, b[V])
+    if tangents:
+        clear(b[T], b[CAPTURED] + b[CARRY])
+        _enter(b, 2, b[T])
+
+
+@part
+def _start_back(b):
+    """Begin with the way back."""
+    count, captured = b[CARRY], b[CAPTURED]
+    b[STAGE] = GOING_BACK
+    _choose(b, i64(b[KIND] == OF_BOTH), 1)
+    clear(b[G], captured)
+    copy(b[CARRY_G], b[W], count)
+    if b[TANGENTS]:
+        clear(b[H], captured)
+        copy(b[CARRY_H], b[WT], count)
+
+
+@part
+def _begin(b):
+    kind = b[KIND]
+    if kind == OF_VALUES:
+        _start(b, RUNNING, i64(0))
+    elif kind == OF_TANGENTS:
+        _start(b, RUNNING, i64(1))
+    else:
+        size = b[CARRY]
+        for j in range(b[OUTPUTS]):
+            size += b[STEPS] * _output(b, j)[SIZE]
+        b[STAGE] = DONE
+        if all_zero(b[W], size) and (kind == OF_ADJOINTS or all_zero(b[WT], size)):
+            return
+        stamp = floats(b[Z])[size]
+        fresh = b[STAMP] != 0 and float(b[STAMP]) == stamp
+        if kind == OF_BOTH or b[KEPT_TANGENTS] or not fresh:
+            _start(b, AGAIN, i64(kind == OF_BOTH))
+        else:
+            b[EVALUATIONS] = 0
+            _start_back(b)
+
+
+@part
+def _finish(b):
+    """The plan is at its end."""
+    stage, kind, count = b[STAGE], b[KIND], b[CARRY]
+    first, size = WORD * b[CAPTURED], count
+    for j in range(b[OUTPUTS]):
+        size += b[STEPS] * _output(b, j)[SIZE]
+    b[STAGE] = DONE
+    if stage == RUNNING:
+        b[KEPT_TANGENTS] = b[TANGENTS]
+        if kind == OF_VALUES:
+            copy(b[Z], b[V] + first, count)
+            b[STAMPS] += 1
+            b[STAMP] = b[STAMPS]
+            floats(b[Z])[size] = float(b[STAMP])
+        else:
+            copy(b[ZT], b[T] + first, count)
+            floats(b[ZT])[size] = 0.0
+    elif stage == AGAIN:
+        b[KEPT_TANGENTS] = b[TANGENTS]
+        if kind == OF_ADJOINTS:
+            b[STAMP] = i64(floats(b[Z])[size])
+        _start_back(b)
+    else:
+        _collect(b, 1, b[G], b[CARRY_G])
+        if kind == OF_BOTH:
+            _collect(b, 3, b[H], b[CARRY_H])
+        plans = _words(b[PLANS] + WORD * PLANS_WORDS * b[TANGENTS])
+        if plans[4] == 0 or kind == OF_BOTH:  # the tangents are those of this call
+            b[STAMP] = 0
+
+
+@kernel
+def run_loop(block, frame, how):
+    """A sweep over a loop, or the rest of it: 0 at its end, else why it pauses.
+
+    `how` is the kind of sweep plus 4 times the first slot of the result, or RESUME; without a frame
+    the operands stand in the block already.
+    """
+    b = _words(block)
+    if how != u8(RESUME):
+        b[KIND] = i64(how) & 3
+        if frame != u8(0):
+            _find(b, frame, i64(how) >> 2)
+        _begin(b)
+    while b[STAGE] != DONE:
+        reason = _go(b)
+        if reason != 0:
+            b[WHY] = reason
+            return reason
+        _finish(b)
     return 0
+
+
+@part
+def _call(frame, i, kind):
+    """A call: of a loop whose block is ready, or Python's."""
+    loops = word(frame, LOOPS)
+    if loops == 0:
+        return i64(PAUSE)
+    table, number = _words(loops), descriptor(frame, i)[KIND_WORD] + 1
+    if number >= table[0] or table[u8(number)] == 0:
+        return i64(PAUSE)
+    block = table[u8(number)]
+    b = _words(block)
+    if b[STAGE] != DONE or not b[READY] >> kind & 1:
+        return i64(PAUSE)
+    b[BUDGET] = b[LIMIT]
+    how = kind + 4 * operand(frame, OUT, i)
+    return i64(PAUSE) if call_at(u8(b[RUN]), u8(block), frame, u8(how)) != 0 else i64(0)
+
+
+@kernel
+def call_forward(frame, i, end):
+    """A loop runs, everything else is handed over to Python."""
+    return _call(frame, i, OF_VALUES)
+
+
+@kernel
+def call_reverse(frame, i, end):
+    """The same."""
+    return _call(frame, i, OF_ADJOINTS)
+
+
+@kernel
+def call_tangent(frame, i, end):
+    """The same."""
+    return _call(frame, i, OF_TANGENTS)
+
+
+@kernel
+def call_second(frame, i, end):
+    """The same."""
+    return _call(frame, i, OF_BOTH)

@@ -120,7 +120,9 @@ class Body(NamedTuple):
 
     def laid(self, order: Sequence[Given], inputs: Sequence[Spec]) -> LoopBody:
         """The program with captures in `order`, carry and x in front, for sweeps."""
-        tape, moved = Tape(), np.full(max(self.tape.slots, 1), -1, np.int64)
+        # In one chunk, which sweeps of loops rely on.
+        tape = Tape(len(self.tape) + len(order) + len(inputs))
+        moved = np.full(max(self.tape.slots, 1), -1, np.int64)
         tape.calls = self.tape.calls
         known = {given.key: slot for given, slot in self.given}
         places = [(known.get(g.key, -1), g.size) for g in order]

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..record import core
-from ..record.arrays import as_array, moves, plain_value
+from ..record.arrays import as_array, moves, plain_value, storages
 from ..record.core import Recorder
 from ..record.lifetime import common_tape
-from ..record.arrays import storages
 from ..record.values import Boolean, result
 from ..record.wide import in_order
 from ..transforms.outputs import VectorEvaluation

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ChangedShapeError, ShapeError, TooManyTapesError
-from ..looping import Form, LoopBody, Runner, Source, Sources
+from ..looping import Form, LoopBody, Runner
 from ..record import core
 from ..record.arrays import Array, moves, of_span
 from ..record.calls import Call
@@ -27,9 +27,6 @@ from ..trees import path_text, text
 from .body import Body, Given, Spec, record
 
 MOST_BODIES = 64
-# Buffers of the operands, and of the result, that a sweep reads or writes.
-REACHES = {"forward": "v", "reverse": "vg", "tangent": "vt", "second": "vgth"}
-RESULTS = {**REACHES, "second": "vgh"}
 
 
 class Restart(Exception):
@@ -179,16 +176,13 @@ class Loop:
 
     # --- running ----------------------------------------------------------------------------------
 
-    def runner(self) -> Runner:
-        return Runner(self.form, self.schedule, self.bodies, self.more)
-
-    def evaluated(self, sources: Callable[[], Sources]) -> tuple[Runner, np.ndarray]:
+    def evaluated(self, operands: Callable[[], Sequence[np.ndarray]]) -> tuple[Runner, np.ndarray]:
         """All steps, while what the bodies capture is still being found out."""
         while True:
-            runner = self.runner()
+            runner = Runner(self.form, self.schedule, self.bodies, self.more, operands())
             z = np.zeros(self.form.size)
             try:
-                runner.forward(sources(), z)
+                runner.evaluate(z)
                 return runner, z
             except Restart:
                 continue
@@ -266,26 +260,23 @@ class LoopCall(Call):
     def __repr__(self) -> str:
         return f"<{self.loop.name}, {self.loop.steps} steps>"
 
-    def sources(self, take: Callable[[slice], Source], spans: Sequence[slice]) -> Sources:
-        """The operands in order; `take` finds recorded ones."""
+    def runner(self, spans: Sequence[slice]) -> Runner:
+        """A fresh runner of operands in these spans of a tape."""
+        loop = self.loop
+        return Runner(loop.form, loop.schedule, loop.bodies, loop.more, self.operands(spans))
+
+    def operands(self, spans: Sequence[slice]) -> list[np.ndarray | int]:
+        """For each operand its numbers, or its first slot on the tape."""
         moving = iter(spans)
-        found = [take(next(moving)) if x is None else Source(x.reshape(-1)) for x in self.fixed]
-        first, second = len(self.loop.order), len(self.loop.order) + len(self.loop.carry)
-        return Sources(found[:first], found[first:second], found[second:])
+        return [next(moving).start if x is None else x.reshape(-1) for x in self.fixed]
 
     def sweep(self, work: Workspace, kind: str, here: slice, spans: Sequence[slice]) -> None:
         """What the sweep `kind` does here, in the place of the four methods of `Call`."""
         runner = work.runners.get(self)
         if runner is None:
-            runner = work.runners[self] = self.loop.runner()
-        arrays = [work.arrays[name] if name in REACHES[kind] else None for name in "vgth"]
-
-        def take(span: slice) -> Source:
-            return Source(*[None if a is None else a[span] for a in arrays])  # type: ignore[arg-type]
-
-        sources = self.sources(take, spans)
-        results = [work.arrays[name][here] for name in RESULTS[kind]]
-        getattr(runner, kind)(sources, *results)
+            runner = work.runners[self] = self.runner(spans)
+        runner.sweep(work, kind, here.start)
+        work.loops_ready(self, runner.address)
 
 
 def stored(spec: Spec) -> np.dtype[Any]:

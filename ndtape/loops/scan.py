@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..looping import Source, Sources
 from ..ops import WIDE_CODES
 from ..record import core
 from ..record.arrays import as_array, moves, plain_value
@@ -168,11 +167,7 @@ class _Arguments:
             except Restart:
                 continue
 
-        def sources() -> Sources:
-            given = [Source(_flat(g.operand)) for g in loop.order]
-            return Sources(given, [Source(x) for x in carry], [Source(x) for x in xs])
-
-        runner, z = loop.evaluated(sources)
+        runner, z = loop.evaluated(lambda: [*[_flat(g.operand) for g in loop.order], *carry, *xs])
         operands = [*[g.operand for g in loop.order], *self.carry, *self.xs]
         tape = on_tape(*operands)
         if tape is None:
@@ -187,6 +182,8 @@ class _Arguments:
         words = (loop.form.size, 0, 0, len(tape.calls) - 1, 0, *body)
         slot = push_wide(tape, CALL, 0, 0, words, share=False)
         tape.work.know(slot, z)
+        starts = iter(spans[::2])
+        runner.takes([next(starts) if x is None else x.reshape(-1) for x in call.fixed])
         tape.work.runners[call] = runner
         loop.close(tape.traced is not None)
         return self._results(loop, lambda start, spec: placed(tape, slot + start, spec))
