@@ -35,6 +35,8 @@ SWEEPS = {"forward": ("forward",), "reverse": ("forward", "reverse"),
           "tangent": ("forward", "tangent"),
           "second": ("forward", "tangent", "forward_over_reverse")}  # fmt: skip
 NEVER_GROWS = 1 << 62  # numbers of a body belong to the runner
+KIND_OF = {"forward": "forward", "reverse": "reverse", "tangent": "tangent",
+           "forward_over_reverse": "second"}  # fmt: skip
 FIRST_BUDGET, LARGEST_BUDGET = 1 << 14, 1 << 24  # slots times steps of a piece
 RELEASING = 1 << 14  # slots times steps from which other threads may run meanwhile
 IN_ONE = 1 << 18  # slots times steps that a sweep over the outer tape does without a pause
@@ -227,6 +229,9 @@ class Runner:
             for work in self.works:
                 work.prepare(name)
         self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
+        for work in self.works:
+            for name in SWEEPS[kind]:
+                work.ready_loops(KIND_OF[name], limit)
         self.ready.add(kind)
         weight = max(self.slots, 1)
         self._set(

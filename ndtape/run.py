@@ -44,7 +44,7 @@ from .ops import (
     Wide,
     table_hash,
 )
-from .tape import Chunk, Tape, address_of
+from .tape import Chunk, Instruction, Tape, address_of
 
 LANES = 16
 FIRST_PIECE, LARGEST_PIECE = 1 << 15, 1 << 18  # instructions times lanes in one call
@@ -154,7 +154,8 @@ class Workspace:
 
     __slots__ = ("owner", "owned", "lanes", "suffix", "frame", "frame_address", "chunk",
                  "constants", "arrays", "capacity", "values", "swept", "laid", "exact", "extra",
-                 "wide", "leading", "lock", "busy", "runners", "loops", "words", "own_words", "loaded",
+                 "wide", "leading", "lock", "busy", "runners", "loops", "words", "own_words",
+                 "loaded",
                  "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
@@ -345,10 +346,10 @@ class Workspace:
         tape = self.tape
         chunk = tape.chunk_of(i)
         c = chunk.c[i - chunk.base]
-        call = tape.calls[int(tape.words[c + nest.KIND_WORD])]
+        call = tape.calls[tape.kind_word(i)]
         out = tape.slot_of_index(i)
         size = int(tape.words[c + nest.SIZE])
-        spans = [slice(w.start, w.start + w.extents[0]) for w in tape.instruction(i).operands]
+        spans = spans_of(tape.instruction(i))
         here = slice(out, out + size)
         if hasattr(call, "sweep"):  # a loop: it has numbers of its own
             call.sweep(self, SWEEP_KERNELS[name], here, spans)
@@ -378,6 +379,20 @@ class Workspace:
                 if term is not None:
                     g[s] += term
                     h[s] += bend
+
+    def ready_loops(self, kind: str, limit: int | None = None) -> None:
+        """Prepare the loops on the tape for a kind of sweep ahead of it; see `Runner.prepare`."""
+        if not any(hasattr(call, "sweep") for call in self.tape.calls):
+            return
+        for instruction in self.tape:
+            if instruction.name == "call":
+                call = self.tape.calls[self.tape.kind_word(instruction.position)]
+                if hasattr(call, "sweep"):
+                    runner = self.runners.get(call)
+                    if runner is None:
+                        runner = self.runners[call] = call.runner(spans_of(instruction))
+                    runner.prepare(kind, limit)
+                    self.loops_ready(call, runner.address)
 
     def loops_ready(self, call: Any, block: int) -> None:
         """From now on, sweeps find the block of a loop in the frame, and run it themselves."""
@@ -622,6 +637,11 @@ class Workspace:
     def allocated(self) -> int:
         """Bytes held by the buffers."""
         return sum(array.nbytes for array in self.arrays.values())
+
+
+def spans_of(instruction: Instruction) -> list[slice]:
+    """Where the operands of a call lie."""
+    return [slice(w.start, w.start + w.extents[0]) for w in instruction.operands]
 
 
 def leading_inputs(tape: Tape) -> tuple[int, int]:
