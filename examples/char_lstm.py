@@ -35,7 +35,10 @@ def make_model(letters, hidden, rng):
 
 
 def loss_and_state(params, state, inputs, targets):
-    """Mean cross-entropy of the next letters, (steps, batch) of them, and the state to go on with."""
+    """Mean cross-entropy of the next letters, and the state to go on with.
+
+    inputs and targets are (steps, batch), numbers of letters.
+    """
     vectors = nn.embedding(params["letters"], inputs)
     state, outputs = nn.scan_layer(nn.lstm_cell, params["lstm"], state, vectors)
     return nt.softmax_cross_entropy(nn.dense(params["out"], outputs), targets), state
@@ -64,21 +67,24 @@ def train(codes, alphabet, steps, hidden=HIDDEN, seed=0, quiet=False):
     """The trained model, and for each step its loss and the norm of its gradient."""
     rng = np.random.default_rng(seed)
     params = make_model(len(alphabet), hidden, rng)
-    method = nt.optim.adam(rate=lambda k: RATE * (1 - 0.95 * k / steps))
-    memory = method.init(params)
-    gradient = nt.value_and_grad(nt.function(loss_and_state), has_aux=True)
-    state = nn.zero_state(params["lstm"], BATCH)
-    windows = pydoc_text.streams(codes, BATCH, LENGTH)
+    training = nn.truncated(
+        nt.function(loss_and_state),
+        params,
+        nn.zero_state(params["lstm"], BATCH),
+        pydoc_text.streams(codes, BATCH, LENGTH),
+        optimizer=nt.optim.adam(rate=lambda k: RATE * (1 - 0.95 * k / steps)),
+        limit=CLIP,
+    )
     losses, norms = [], []
     for k in progress(steps, "char LSTM", quiet):
         if k in {0, steps // 8, steps // 4, steps // 2} and not quiet:
             said = write(params, alphabet, np.random.default_rng(seed), length=120)
-            say(f"\nafter {k} steps, loss {np.mean(losses[-50:] or [np.nan]):.3f}:\n{said}")
-        (loss, state), grads = gradient(params, state, *next(windows))
-        grads, norm = nn.clip_by_global_norm(grads, CLIP)
-        params, memory = method.update(params, grads, memory)
-        losses.append(float(loss))
-        norms.append(float(norm))
+            recent = f", loss {np.mean(losses[-50:]):.3f}" if losses else ""
+            say(f"\nafter {k} steps{recent}:\n{said}")
+        found = next(training)
+        params = found.params
+        losses.append(float(found.value))
+        norms.append(float(found.norm))
     return params, losses, norms
 
 

@@ -55,6 +55,7 @@ LAYERS = [
     {
         "transforms.jacobians",
         "transforms.linear_maps",
+        "transforms.closures",
         "transforms.custom",
         "transforms.checkpoints",
         "losses",

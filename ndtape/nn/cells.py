@@ -3,6 +3,10 @@
 Vectors are rows: x is (inputs,) or (batch, inputs), a state (hidden,) or (batch, hidden), and a
 layer x @ W.  The gates of a cell stand side by side in its weights, so that all of them are one
 product; slices of the result are views, which record nothing.
+
+Each cell also comes as a step, which takes its share of `project`, x @ Wx + b, instead of x:
+for all steps of a sequence that is one product ahead of the loop, which is faster than many small
+ones and keeps gates · hidden numbers a step in memory.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from .initialisers import (
     orthogonal,
     side_by_side,
 )
+from .shapes import NORMS, fitting, pair
 
 Array: TypeAlias = Any
 Params: TypeAlias = dict[str, Any]
@@ -78,8 +83,26 @@ def rnn_cell(params: Params, h: Array, x: Array, activation: str = "tanh") -> Ar
     Source: J. L. Elman, Finding structure in time, Cognitive Science 14 (1990).
     """
     f = _activation(activation)
-    h, x = _fitting("rnn_cell", params, h, x, 1)
+    h, x = fitting("rnn_cell", params, h, x, 1)
     return f(x @ params["Wx"] + h @ params["Wh"] + params["b"])
+
+
+def rnn_step(params: Params, h: Array, z: Array, activation: str = "tanh") -> Array:
+    """`rnn_cell` with z = x @ Wx + b computed before, by `project`.
+
+    Raises what `rnn_cell` raises.
+
+    >>> import numpy as np, ndtape as nt
+    >>> params = nt.nn.rnn_init(np.random.default_rng(0), 3, 2)
+    >>> xs, h = np.ones((5, 3)), np.zeros(2)
+    >>> state, _ = nt.nn.scan_layer(nt.nn.rnn_step, params, h, nt.nn.project(params, xs))
+    >>> same, _ = nt.nn.scan_layer(nt.nn.rnn_cell, params, h, xs)
+    >>> bool(np.allclose(state, same, atol=1e-15))
+    True
+    """
+    f = _activation(activation)
+    h, z = fitting("rnn_step", params, h, z, 1)
+    return f(z + h @ params["Wh"])
 
 
 # --- gru -----------------------------------------------------------------------------------------
@@ -126,9 +149,17 @@ def gru_cell(params: Params, h: Array, x: Array) -> Array:
     Source: K. Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014
     (version 1 on arXiv, 1406.1078v1, has the form that resets after the product).
     """
-    h, x = _fitting("gru_cell", params, h, x, 3)
+    h, x = fitting("gru_cell", params, h, x, 3)
+    return _gru(params, h, x @ params["Wx"] + params["b"])
+
+
+def gru_step(params: Params, h: Array, z: Array) -> Array:
+    """`gru_cell` with z = x @ Wx + b computed before, by `project`; see `rnn_step`."""
+    return _gru(params, *fitting("gru_step", params, h, z, 3))
+
+
+def _gru(params: Params, h: Array, by_x: Array) -> Array:
     size = h.shape[-1]
-    by_x = x @ params["Wx"] + params["b"]
     by_h = h @ params["Wh"]
     gates = sigmoid(by_x[..., : 2 * size] + by_h[..., : 2 * size])
     reset, update = gates[..., :size], gates[..., size:]
@@ -175,9 +206,8 @@ def lstm_init(
     if peephole:
         params["peep"] = np.zeros((3, hidden), dtype)
     if layer_norm:
-        for name, size in (("gain_x", 4), ("gain_h", 4), ("gain_c", 1)):
-            params[name] = np.ones(size * hidden, dtype)
-        params["bias_c"] = np.zeros(hidden, dtype)
+        for name, (gates,) in NORMS.items():
+            params[name] = np.full(gates * hidden, name != "bias_c", dtype)
     return params
 
 
@@ -202,20 +232,27 @@ def lstm_cell(params: Params, state: tuple[Array, Array], x: Array) -> tuple[Arr
     recurrent networks, JMLR 3 (2002); with layer normalisation: J. L. Ba, J. R. Kiros, G. E.
     Hinton, Layer normalization, arXiv:1607.06450, equations 20 to 22.
     """
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        raise ArgumentError(
-            f"lstm_cell: the state is a pair (h, c), such as nn.zero_state(params), not "
-            f"{type(state).__name__} [{user_line()}]"
-        )
-    h, c = state
-    h, x = _fitting("lstm_cell", params, h, x, 4, c)
-    size = h.shape[-1]
-    normed = "gain_x" in params
-    if normed:
-        z = _layer_norm(x @ params["Wx"], params["gain_x"], params["b"])
-        z = z + _layer_norm(h @ params["Wh"], params["gain_h"])
-    else:
-        z = x @ params["Wx"] + h @ params["Wh"] + params["b"]
+    h, c = pair("lstm_cell", state)
+    h, x = fitting("lstm_cell", params, h, x, 4, c)
+    if "gain_x" in params:
+        return _lstm(params, h, c, project(params, x) + _normed(params, h))
+    return _lstm(params, h, c, x @ params["Wx"] + h @ params["Wh"] + params["b"])
+
+
+def lstm_step(params: Params, state: tuple[Array, Array], z: Array) -> tuple[Array, Array]:
+    """`lstm_cell` with its share of x computed before, by `project`; see `rnn_step`."""
+    h, c = pair("lstm_step", state)
+    h, z = fitting("lstm_step", params, h, z, 4, c)
+    return _lstm(params, h, c, z + (_normed(params, h) if "gain_x" in params else h @ params["Wh"]))
+
+
+def _normed(params: Params, h: Array) -> Array:
+    return _layer_norm(h @ params["Wh"], params["gain_h"])
+
+
+def _lstm(params: Params, h: Array, c: Array, z: Array) -> tuple[Array, Array]:
+    """From the columns i, f, o, g of z on."""
+    size, normed = h.shape[-1], "gain_x" in params
     if "peep" in params:
         i, f, o, c = _by_peepholes(params["peep"], z, c, size)
     else:
@@ -234,37 +271,32 @@ def _by_peepholes(peep: Array, z: Array, c: Array, size: int) -> tuple[Array, ..
     return i, f, sigmoid(z[..., 2 * size : 3 * size] + peep[2] * c), c
 
 
-# --- states --------------------------------------------------------------------------------------
+# --- ahead of the loop ---------------------------------------------------------------------------
 
 
-def zero_state(params: Any, batch: int | None = None) -> Any:
-    """The state to begin with: zeros (hidden,) or (batch, hidden), a pair of them for an LSTM.
+def project(params: Params, xs: Array) -> Array:
+    """x @ Wx + b for all steps and sequences at once, for `rnn_step`, `gru_step` and `lstm_step`.
 
-    `params` are those of a cell of this package (how many gates it has says which), or lists and
-    dicts of them, as `stacked` and `bidirectional` take; then the states come in the same
-    containers.  The zeros have the dtype of the weights.
+    `xs` is (..., inputs), the result (..., gates · hidden).  With layer normalisation it is that
+    of x @ Wx, plus b.
 
-    Raises `ArgumentError` for other parameters: the states of your own cells are yours to make.
+    Raises `ShapeError` where shapes do not fit.
 
     >>> import numpy as np, ndtape as nt
-    >>> params = nt.nn.rnn_init(np.random.default_rng(0), 3, 2)
-    >>> nt.nn.zero_state(params, batch=2).tolist()
-    [[0.0, 0.0], [0.0, 0.0]]
+    >>> params = nt.nn.gru_init(np.random.default_rng(0), 3, 2)
+    >>> nt.nn.project(params, np.ones((5, 4, 3))).shape
+    (5, 4, 6)
     """
-    if isinstance(params, (list, tuple)):
-        return [zero_state(p, batch) for p in params]
-    if isinstance(params, dict) and "Wh" not in params:
-        return {name: zero_state(p, batch) for name, p in params.items()}
-    shape = getattr(params["Wh"], "shape", ()) if isinstance(params, dict) else ()
-    if len(shape) != 2 or shape[1] not in (shape[0], 3 * shape[0], 4 * shape[0]):
-        raise ArgumentError(
-            "zero_state: these are no parameters of rnn_init, gru_init or lstm_init, or lists and "
-            f"dicts of them; give the first state of your own cell [{user_line()}]"
+    xs = xs if hasattr(xs, "shape") else np.asarray(xs)
+    by_x = params["Wx"].shape
+    if xs.shape[-1:] != by_x[:1]:
+        raise ShapeError(
+            f"project: xs has shape {xs.shape}, but params['Wx'] of shape {by_x} takes "
+            f"(..., {by_x[0]}) [{user_line()}]"
         )
-    zeros = np.zeros(
-        shape[:1] if batch is None else (batch, shape[0]), np.dtype(params["Wh"].dtype)
-    )
-    return (zeros, zeros.copy()) if shape[1] == 4 * shape[0] else zeros
+    if "gain_x" in params:
+        return _layer_norm(xs @ params["Wx"], params["gain_x"], params["b"])
+    return xs @ params["Wx"] + params["b"]
 
 
 # --- shared parts --------------------------------------------------------------------------------
@@ -295,56 +327,3 @@ def _activation(name: str) -> Any:
             f"function of three lines, and every layer takes it [{user_line()}]"
         )
     return found
-
-
-def _fitting(
-    cell: str, params: Params, h: Array, x: Array, gates: int, c: Array = None
-) -> tuple[Array, Array]:
-    """State and input as arrays, whose shapes fit the parameters: else it says which does not."""
-    h = h if hasattr(h, "shape") else np.asarray(h)
-    x = x if hasattr(x, "shape") else np.asarray(x)
-    try:
-        shapes = (params["Wx"].shape, params["Wh"].shape, params["b"].shape)
-    except (KeyError, TypeError, AttributeError):
-        raise ArgumentError(
-            f"{cell} takes a dict with the arrays 'Wx', 'Wh' and 'b', as {cell[:-5]}_init makes "
-            f"it, not {_keys(params)} [{user_line()}]"
-        ) from None
-    size = shapes[1][0] if shapes[1] else 0
-    wide = gates * size
-    if (
-        shapes != ((*x.shape[-1:], wide), (size, wide), (wide,))
-        or h.shape != (*x.shape[:-1], size)
-        or (c is not None and c.shape != h.shape)
-    ):
-        _misfit(cell, shapes, h, x, gates, c)
-    return h, x
-
-
-def _misfit(cell: str, shapes: Any, h: Array, x: Array, gates: int, c: Array) -> None:
-    """The error for the first of the shapes that does not fit those before it."""
-    by_x, by_h, bias = shapes
-    wide = "hidden" if gates == 1 else f"{gates}·hidden"
-    if len(by_h) != 2 or by_h[1] != gates * by_h[0]:
-        text = f"params['Wh'] has shape {by_h} and must have (hidden, {wide})"
-    elif len(by_x) != 2 or by_x[1] != by_h[1]:
-        text = f"params['Wx'] has shape {by_x} and must have (inputs, {by_h[1]}), as 'Wh' {by_h}"
-    elif bias != by_h[1:]:
-        text = f"params['b'] has shape {bias} and must have {by_h[1:]}, as 'Wh' {by_h}"
-    elif x.shape[-1:] != by_x[:1]:
-        text = (
-            f"x has shape {x.shape}, but params['Wx'] of shape {by_x} takes ({by_x[0]},) or "
-            f"(batch, {by_x[0]})"
-        )
-    elif h.shape != (*x.shape[:-1], by_h[0]):
-        text = (
-            f"the state h has shape {h.shape} and must have {(*x.shape[:-1], by_h[0])}, for x of "
-            f"shape {x.shape} and params['Wh'] of shape {by_h}"
-        )
-    else:
-        text = f"the state c has shape {c.shape} and h has {h.shape}"
-    raise ShapeError(f"{cell}: {text} [{user_line()}]")
-
-
-def _keys(params: Any) -> str:
-    return f"a dict with {list(params)}" if isinstance(params, dict) else type(params).__name__

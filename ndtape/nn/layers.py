@@ -107,6 +107,8 @@ def embedding(params: Params, ids: Array) -> Array:
             f"embedding: id {numbers[place]} at {place} is out of range for {W.shape[0]} symbols "
             f"[{user_line()}]"
         )
+    if recording(ids):  # a replay may bring other numbers: those must not count from the end
+        ids = np.where(np.logical_and(ids >= 0, ids < W.shape[0]), ids, -(2**53))
     return W[ids]
 
 
@@ -121,9 +123,9 @@ def dropout_mask(
     >>> nt.nn.dropout_mask(np.random.default_rng(0), 6, rate=0.5).tolist()
     [2.0, 0.0, 0.0, 0.0, 2.0, 2.0]
 
-    Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, Dropout, JMLR 15
-    (2014); one mask for all steps: Y. Gal, Z. Ghahramani, A theoretically grounded application of
-    dropout in recurrent neural networks, NeurIPS 2016.
+    Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, Dropout, JMLR
+    15 (2014); one mask for all steps: Y. Gal, Z. Ghahramani, A theoretically grounded application
+    of dropout in recurrent neural networks, NeurIPS 2016.
     """
     if not 0 <= rate < 1:
         raise ArgumentError(

@@ -14,7 +14,7 @@ from ..losses import softmax_cross_entropy
 from ..record.arrays import recording
 from ..record.core import user_line
 from ..trees import flatten, path_text, unflatten
-from .sequences import step_mask
+from .lengths import step_mask
 
 Array: TypeAlias = Any
 Tree: TypeAlias = Any
@@ -46,19 +46,20 @@ def sequence_loss(
     1.609438
     """
     if lengths is None:
-        return loss(prediction, target)
+        return np.mean(loss(prediction, target, reduction="none"))
     prediction, target = (x if hasattr(x, "shape") else np.asarray(x) for x in (prediction, target))
     axis = 1 if batch_first else 0
     mask = step_mask(lengths, prediction.shape[axis], batch_first)
     for name, x in (("prediction", prediction), ("target", target)):
-        if x.shape[: len(mask.shape)] != mask.shape:
+        if x.shape[: len(mask.shape)] != mask.shape and (x is prediction or x.shape != ()):
             raise ShapeError(
                 f"sequence_loss: {name} of shape {x.shape} for lengths of shape "
                 f"{np.shape(lengths) if not recording(lengths) else lengths.shape} and steps along "
                 f"axis {axis} [{user_line()}]"
             )
-    # padding often holds class numbers that are none, such as -1
-    each = loss(prediction, np.where(_beside(mask, target), target, 0), reduction="none")
+    if target.shape != ():  # padding often holds class numbers that are none, such as -1
+        target = np.where(_beside(mask, target), target, 0)
+    each = loss(prediction, target, reduction="none")
     count = np.sum(mask) * math.prod(each.shape[len(mask.shape) :])
     if not recording(count) and not count:
         raise ArgumentError(f"sequence_loss: the mean over no steps [{user_line()}]")

@@ -17,17 +17,18 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..loops.scan import scan
-from ..record.arrays import recording
 from ..record.core import user_line
 from ..trees import flatten, path_text, unflatten
-from .cells import zero_state
 from .initialisers import Initialiser
 from .layers import dropout
+from .lengths import active_steps, held, where_active
+from .shapes import zero_state
 
 Array: TypeAlias = Any
 Tree: TypeAlias = Any
 Cell: TypeAlias = Callable[[Any, Any, Any], Any]
 Loop: TypeAlias = Callable[..., tuple[Any, Any]]
+Inputs: TypeAlias = Callable[[Any, Any], Any]  # of a layer's parameters and a whole sequence
 
 
 def unroll(
@@ -107,7 +108,7 @@ def scan_layer(
         reverse=reverse,
         checkpoint=checkpoint,
     )
-    return state, np.swapaxes(outputs, 0, 1) if batch_first else outputs
+    return state, _mapped(_turned, outputs) if batch_first else outputs
 
 
 def bidirectional(
@@ -119,11 +120,13 @@ def bidirectional(
     lengths: Any = None,
     batch_first: bool = False,
     loop: Loop = scan_layer,
+    inputs: Inputs | None = None,
 ) -> tuple[dict[str, Any], Array]:
     """Two layers over one sequence, one of them from its end, with outputs side by side.
 
     `params` and `state` (or None) are dicts with the keys "forward" and "backward", and so is the
     state that comes back.  With `lengths` the backward layer begins at each sequence's own end.
+    `inputs(params, xs)`, such as `project`, makes of a whole sequence what each layer's cell takes.
 
     Raises what `unroll` raises, and `ArgumentError` where a key is missing.
 
@@ -148,7 +151,7 @@ def bidirectional(
             cell,
             params[name],
             None if state is None else state[name],
-            xs,
+            xs if inputs is None else inputs(params[name], xs),
             lengths=lengths,
             batch_first=batch_first,
             reverse=name == "backward",
@@ -167,14 +170,16 @@ def stacked(
     lengths: Any = None,
     batch_first: bool = False,
     loop: Loop = scan_layer,
+    inputs: Inputs | None = None,
 ) -> tuple[list[Any], Array]:
     """Layers one upon the other: each takes the outputs of the one below.
 
     `params` and `state` (or None) are lists with an entry a layer, which for a bidirectional layer
-    is a dict as in `bidirectional`.  `masks`, one fewer than the layers, are multiplied to what goes
-    from one layer to the next: dropout (see `dropout_mask`), with a mask of the outputs' shape for
-    every step its own, or of shape (batch, hidden) for all steps the same ((batch, 1, hidden) with
-    `batch_first`), or None for none.
+    is a dict as in `bidirectional`.  `masks`, one fewer than the layers, multiply what goes from
+    one layer to the next: dropout (see `dropout_mask`), with a mask of the outputs' shape for every
+    step its own, or of shape (batch, hidden) for all steps the same ((batch, 1, hidden) with
+    `batch_first`), or None for none.  `inputs` is as in `bidirectional`: with `project` and a step
+    such as `lstm_step` all products with inputs stand ahead of the loops.
 
     Gives the list of the last states and the outputs of the last layer.  Raises what `unroll`
     raises, and `ArgumentError` where the lists do not fit together.
@@ -191,17 +196,13 @@ def stacked(
     _same_number("params", params, "masks", masks, 1)
     ends = []
     for i, layer in enumerate(params):
-        run = bidirectional if _two_ways(layer) else loop
-        options = {"loop": loop} if run is bidirectional else {}
-        end, xs = run(
-            cell,
-            layer,
-            None if state is None else state[i],
-            xs,
-            lengths=lengths,
-            batch_first=batch_first,
-            **options,
-        )
+        first = None if state is None else state[i]
+        options: dict[str, Any] = {"lengths": lengths, "batch_first": batch_first}
+        if _two_ways(layer):
+            end, xs = bidirectional(cell, layer, first, xs, loop=loop, inputs=inputs, **options)
+        else:
+            xs = xs if inputs is None else inputs(layer, xs)
+            end, xs = loop(cell, layer, first, xs, **options)
         ends.append(end)
         if masks is not None and i < len(masks):
             xs = dropout(xs, masks[i])
@@ -252,56 +253,6 @@ def stacked_init(
     return params
 
 
-# --- lengths -------------------------------------------------------------------------------------
-
-
-def step_mask(lengths: Any, steps: int, batch_first: bool = False) -> Array:
-    """Which steps of which sequence exist: booleans (steps, batch), or (steps,) for one length.
-
-    With `batch_first` (batch, steps).  Raises `ShapeError` for a length that is not within
-    0 ... steps, `ArgumentError` for lengths that are not whole numbers.
-
-    >>> import ndtape as nt
-    >>> nt.nn.step_mask([1, 3], 3, batch_first=True).astype(int).tolist()
-    [[1, 0, 0], [1, 1, 1]]
-    """
-    if not hasattr(lengths, "shape"):
-        lengths = np.asarray(lengths)
-    numbers = np.asarray(lengths.value if recording(lengths) else lengths)
-    if numbers.dtype.kind not in "iu" or numbers.ndim > 1:
-        raise ArgumentError(
-            f"lengths must be whole numbers of shape (batch,), or one of them, not {numbers.dtype} "
-            f"of shape {numbers.shape} [{user_line()}]"
-        )
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() <= steps:
-        raise ShapeError(
-            f"lengths from {numbers.min()} to {numbers.max()} of sequences with {steps} steps "
-            f"[{user_line()}]"
-        )
-    order = np.arange(steps)
-    if numbers.ndim == 0:
-        return order < lengths
-    return order < lengths[:, None] if batch_first else order[:, None] < lengths
-
-
-def _held(active: Array, new: Tree, old: Tree) -> Tree:
-    """The new state of the sequences that still run, the old one of the others."""
-    after, structure = flatten(new)
-    before, own = flatten(old)
-    if structure != own:
-        raise ArgumentError(
-            f"the cell made a state of another structure, {structure}, of {own} [{user_line()}]"
-        )
-    return unflatten(structure, [_where(active, a, b) for a, b in zip(after, before, strict=True)])
-
-
-def _where(active: Array, new: Array, old: Array) -> Array:
-    rank = len(new.shape)
-    if rank != len(active.shape):  # a state with more axes, or fewer, than (batch, hidden)
-        active = active.reshape(active.shape[0:1] + (1,) * (rank - 1))
-    return np.where(active, new, old)
-
-
 # --- shared parts --------------------------------------------------------------------------------
 
 
@@ -323,29 +274,15 @@ def _prepared(
         raise ArgumentError(f"a sequence without arrays [{user_line()}]")
     steps = shapes[0][axis]
     if batch_first:
-        leaves = [np.swapaxes(x, 0, 1) for x in leaves]
+        leaves = [_turned(x) for x in leaves]
         shapes = [(s[1], s[0], *s[2:]) for s in shapes]
     if state is None:
         state = zero_state(params, shapes[0][1] if len(shapes[0]) > 2 else None)
     if lengths is not None:
-        leaves, structure = flatten((unflatten(structure, leaves), _active(lengths, steps, shapes)))
+        leaves, structure = flatten(
+            (unflatten(structure, leaves), active_steps(lengths, steps, shapes))
+        )
     return state, leaves, structure, steps
-
-
-def _active(lengths: Any, steps: int, shapes: list[Any]) -> Array:
-    mask = step_mask(lengths, steps)
-    for shape in shapes:
-        if len(mask.shape) == 2 and shape[1:2] != mask.shape[1:]:
-            raise ShapeError(
-                f"{mask.shape[1]} lengths for xs of shape {shape} with its steps in front "
-                f"[{user_line()}]"
-            )
-        if len(mask.shape) == 1 and len(shape) > 2:
-            raise ShapeError(
-                f"one length for xs of shape {shape}: give one for each of the {shape[1]} "
-                f"sequences [{user_line()}]"
-            )
-    return mask[..., None]
 
 
 def _step(cell: Cell, params: Tree, masked: bool) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -357,9 +294,8 @@ def _step(cell: Cell, params: Tree, masked: bool) -> Callable[[Any, Any], tuple[
 
     def masked_step(state: Any, x_active: Any) -> tuple[Any, Any]:
         x, active = x_active
-        state = _held(active, cell(params, state, x), state)
-        output = _output(state)
-        return state, _where(active, output, np.zeros(output.shape, np.dtype(output.dtype)))
+        state = held(active, cell(params, state, x), state)
+        return state, _mapped(lambda y: where_active(active, y, _zeros(y.shape, y)), _output(state))
 
     return masked_step if masked else step
 
@@ -368,14 +304,28 @@ def _output(state: Any) -> Any:
     return state[0] if isinstance(state, tuple) else state
 
 
-def _joined(outputs: list[Any], state: Any, batch_first: bool) -> Array:
-    """Outputs of all steps as one array, also where there is no step."""
-    if not outputs:
-        first = _output(state)
-        found = np.zeros((0, *first.shape), np.dtype(first.dtype))
+def _joined(outputs: list[Any], state: Any, batch_first: bool) -> Tree:
+    """Outputs of all steps as one array (or a tree of them), also where there is no step."""
+    if outputs:
+        _, structure = flatten(outputs[0])
+        columns = zip(*[flatten(y)[0] for y in outputs], strict=True)
+        found = unflatten(structure, [np.stack(column) for column in columns])
     else:
-        found = np.stack(outputs)
-    return np.swapaxes(found, 0, 1) if batch_first else found
+        found = _mapped(lambda y: _zeros((0, *y.shape), y), _output(state))
+    return _mapped(_turned, found) if batch_first else found
+
+
+def _mapped(f: Callable[[Any], Any], tree: Tree) -> Tree:
+    leaves, structure = flatten(tree)
+    return unflatten(structure, [f(x) for x in leaves])
+
+
+def _zeros(shape: tuple[int, ...], like: Array) -> Array:
+    return np.zeros(shape, np.dtype(like.dtype))
+
+
+def _turned(x: Array) -> Array:
+    return np.swapaxes(x, 0, 1)
 
 
 def _two_ways(tree: Any) -> bool:

@@ -22,7 +22,7 @@ WAYS = (("forward", ""), ("backward", "_reverse"))
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> list[Any]:
-    """Parameters of `stacked`, a list of layers, from ``module.state_dict()`` of a recurrent module.
+    """Parameters of `stacked`, a list of layers, from the ``state_dict()`` of a PyTorch module.
 
     `state_dict` has PyTorch's names ("weight_ih_l0" ...) of torch.nn.RNN, GRU or LSTM, with CPU
     tensors or arrays; modules without biases get zeros, bidirectional ones dicts with "forward" and

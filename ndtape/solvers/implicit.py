@@ -26,13 +26,13 @@ from ..record.calls import Primitive, call
 from ..record.core import recording, user_line
 from ..record.values import Leaf, Var
 from ..traced.function import function
+from ..transforms.closures import Closure
 from ..transforms.gradients import grad
 from ..transforms.jacobians import jacobian
 from ..transforms.linear_maps import jvp
 from ..trees import flatten, unflatten
 from ..vectors import Unravel, ravel
 from .apart import apart, checked, plain
-from .closures import Closure
 from .krylov import krylov
 
 # (f, start, unravel, args) -> whatever the solver says, with its solution as the vector `x`

@@ -10,12 +10,12 @@ import numpy as np
 from ..errors import GradientLostError
 from ..record.arrays import moves
 from ..record.core import user_line
+from ..transforms.closures import Closure
 from ..transforms.jacobians import jacobian
 from ..trees import flatten, unflatten
 from ..vectors import Unravel, ravel
 from .apart import apart, checked, plain
 from .bridge import as_vector, module, vector_form
-from .closures import Closure
 
 IMPLICIT_METHODS = ("Radau", "BDF", "LSODA")
 

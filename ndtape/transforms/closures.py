@@ -1,10 +1,10 @@
 """Recording values that a function captures, taken out and given back as arguments.
 
-A solver calls its function on plain numbers, and its derivative rule calls it on recording ones:
-``lambda x: x * x - a`` must be handed its `a` each time, and may not keep the one it was made with
-(JAX calls this closure conversion).  Looked at are closure cells, globals that are read, defaults,
-`partial`, bound methods, attributes of the user's objects and containers of all these.  What is
-not found is noticed when the function's value turns out to be recording: see `apart.plain`.
+Solvers and checkpoints call a function on plain numbers, and their derivative rules call it on
+recording ones: ``lambda x: x * x - a`` must be handed its `a` each time, and may not keep the one
+it was made with (JAX calls this closure conversion).  Looked at are closure cells, globals that are
+read, defaults, `partial`, bound methods, attributes of the user's objects and containers of all
+these.  What is not found is noticed when the function's value turns out to be recording.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ..record.arrays import escaped, moves
 from ..record.core import INSIDE
 from ..traced.function import Function
@@ -26,7 +28,8 @@ Recipe: TypeAlias = Callable[[Sequence[Any]], Any]  # the object with other valu
 ROOTS = tuple({sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib")})
 DEPTH = 8  # functions in objects in functions
 MOST = 10_000  # objects looked at; who captures more hears of it when a gradient would be lost
-SIMPLE = (int, float, complex, str, bytes, type(None), types.ModuleType, type, types.CodeType)
+NUMBERS = (int, float, complex, str, bytes, np.generic)
+SIMPLE = (*NUMBERS, type(None), types.ModuleType, type, types.CodeType)
 
 
 class Closure:
@@ -34,10 +37,16 @@ class Closure:
 
     `values` are those, each once; `closure(others)` is the function with others in their place.
     It does not hold on to the function, nor to the values, unless nothing is captured.
+
+    With `frozen` the cells and globals that f itself reads (not functions that it calls) are as
+    they are now, such as a loop's variable that f will be called with when the loop has gone on;
+    `plain` are the numbers and texts among them.
     """
 
-    def __init__(self, f: Callable[..., Any]) -> None:
+    def __init__(self, f: Callable[..., Any], frozen: bool = False) -> None:
         self.values: list[Any] = []
+        self.plain: list[Any] = []
+        self._frozen = frozen
         self._known: dict[int, Recipe | None] = {}
         self._alive: list[Any] = []  # whose ids are known
         recipe = self._look(f, 0)
@@ -81,7 +90,7 @@ class Closure:
                 depth,
             )
         if isinstance(x, Function):
-            return self._look(x.f, depth)
+            return self._look(x.f, depth - 1)
         leaves, structure = flatten(x)
         if len(leaves) != 1 or leaves[0] is not x:
             if all(issubclass(kind, SIMPLE) for kind in set(map(type, leaves))):
@@ -109,10 +118,16 @@ class Closure:
         globals_ = {n: recipe for n, recipe in read.items() if recipe and _is_global(n, f.__code__)}
         defaults = self._look(f.__defaults__, depth)
         keywords = self._look(f.__kwdefaults__, depth)
-        if not (any(contents) or globals_ or defaults or keywords):
+        frozen = self._frozen and depth == 1 and bool(cells or read)
+        if not (frozen or any(contents) or globals_ or defaults or keywords):
             return None
         # The function itself would keep the old values alive, so its parts are kept.
         code, name, space = f.__code__, f.__name__, f.__globals__
+        now = {n: space[n] for n, recipe in read.items() if not recipe} if frozen else {}
+        if frozen:
+            cells = [cell if r else _frozen(cell) for r, cell in zip(contents, cells, strict=True)]
+            seen = [*map(_contents, cells), *now.values()]
+            self.plain = [x for x in seen if isinstance(x, NUMBERS)]
         kept = [None if r else cell for r, cell in zip(contents, cells, strict=True)]
         fixed = None if defaults else f.__defaults__, None if keywords else f.__kwdefaults__
 
@@ -120,8 +135,8 @@ class Closure:
             new: Any = tuple(types.CellType(r(values)) if r else cell
                         for r, cell in zip(contents, kept, strict=True))  # fmt: skip
             own = space
-            if globals_:
-                own = {**space, **{n: r(values) for n, r in globals_.items()}}
+            if globals_ or now:
+                own = {**space, **now, **{n: r(values) for n, r in globals_.items()}}
             made = types.FunctionType(
                 code, own, name, defaults(values) if defaults else fixed[0], new
             )
@@ -163,6 +178,14 @@ def _is_global(name: str, code: types.CodeType) -> bool:
         i.argval == name and i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
         for i in dis.get_instructions(code)
     ) or any(_is_global(name, c) for c in inner)
+
+
+def _frozen(cell: Any) -> Any:
+    """A cell with the same contents that nobody else writes into."""
+    try:
+        return types.CellType(cell.cell_contents)
+    except ValueError:  # not assigned yet
+        return cell
 
 
 def _contents(cell: Any) -> Any:
