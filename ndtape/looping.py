@@ -146,8 +146,10 @@ class Runner:
         sizes = (*form.captured, *form.carry, *form.xs)
         self._operands = np.zeros((max(len(sizes), 1), SPAN_WORDS), np.int64)
         for line, operand, size in zip(self._operands, operands, sizes, strict=False):
-            plain = isinstance(operand, np.ndarray)
-            line[:] = where(operand) if plain else 0, 0, 0, 0, size, -1 if plain else operand
+            if isinstance(operand, np.ndarray):
+                line[:] = where(operand), 0, 0, 0, size, -1
+            else:
+                line[4:] = size, operand
         self._alive = list(operands)
         self._set(operands=where(self._operands))
 

@@ -361,8 +361,8 @@ NO_LANES = 4  # a sweep over packs of lanes met an operation on arrays
 # The frame of a sweep: addresses of the columns it works on (see _jit), by position.  `m` is the
 # pool of integers, `scratch` 64 words for loop counters; the next four are tables of kernels, a
 # word for each of WIDE; `status` is a word of its own, what the last kernel answered; `blas` is the
-# table that kernels.blas_table makes for `dot`; `loops` has its own length, and then the block of each
-# call that is a loop, by its number (0: Python must look).
+# table that kernels.blas_table makes for `dot`; `loops` has its own length,
+# and then the block of each call that is a loop, by its number (0: Python must look).
 FRAME = ("op", "out", "a", "b", "c", "k", "v", "g", "t", "h", "mark", "m", "scratch",
          "forward", "reverse", "tangent", "second", "status", "blas", "loops")
 KERNELS = ("forward", "reverse", "tangent", "second")

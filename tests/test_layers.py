@@ -26,7 +26,7 @@ LAYERS = [
         "kernels",
     },
     {"verify", "verify_wide", "passes"},
-    {"run"},
+    {"run", "looping"},
     {"record.core"},
     {"record.values", "record.scopes"},
     {"record.storage"},

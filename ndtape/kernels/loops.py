@@ -113,6 +113,11 @@ def _words(address):
 
 
 @part
+def _swept(sweep, frame, lo, hi):
+    return call_at(u8(sweep), u8(frame), u8(lo), u8(hi))  # type: ignore[call-arg]
+
+
+@part
 def _body(b, variant):
     """The entry of the table for one pattern of branches."""
     return _words(b[BODIES] + WORD * BODY_WORDS * variant)
@@ -193,7 +198,7 @@ def _step(b, step):
     while b[PHASE] == 0:
         body = _body(b, b[VARIANT])
         start = body[B_LO] if b[AT] == NONE else b[AT]
-        status = call_at(u8(b[FORWARD]), u8(body[B_FRAME]), u8(start), u8(body[B_HI]))
+        status = _swept(b[FORWARD], body[B_FRAME], start, body[B_HI])
         if status == 0:
             b[PHASE], b[AT] = 1, NONE
             break
@@ -210,7 +215,7 @@ def _step(b, step):
     if b[TANGENTS]:
         body = _body(b, b[VARIANT])
         start = body[B_LO] if b[AT] == NONE else b[AT]
-        status = call_at(u8(b[TANGENT]), u8(body[B_FRAME]), u8(start), u8(body[B_HI]))
+        status = _swept(b[TANGENT], body[B_FRAME], start, body[B_HI])
         if status != 0:
             return _why(b, body[B_FRAME], status)
     b[AT] = NONE
@@ -285,9 +290,9 @@ def _step_back(b, step):
             _seed(b, body, time, b[H], b[CARRY_H], 3)
     body = _body(b, b[VARIANT])
     end = body[B_HI] if b[AT] == NONE else b[AT]
-    status, sweep = i64(0), u8(b[SECOND] if b[TANGENTS] else b[BACK])
+    status, sweep = i64(0), b[SECOND] if b[TANGENTS] else b[BACK]
     if end > body[B_LO]:
-        status = call_at(sweep, u8(body[B_FRAME]), u8(body[B_LO]), u8(end))
+        status = _swept(sweep, body[B_FRAME], body[B_LO], end)
     if status != 0:
         return _why(b, body[B_FRAME], status)
     b[AT] = NONE
@@ -530,7 +535,7 @@ def _call(frame, i, kind):
         return i64(PAUSE)
     b[BUDGET] = b[LIMIT]
     how = kind + 4 * operand(frame, OUT, i)
-    return i64(PAUSE) if call_at(u8(b[RUN]), u8(block), frame, u8(how)) != 0 else i64(0)
+    return i64(PAUSE) if _swept(b[RUN], block, frame, how) != 0 else i64(0)
 
 
 @kernel

@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..looping import LoopBody
 from ..ops import CODES, WIDE_CODES
 from ..record.arrays import Array, as_array, of_span, view
-from ..record.core import Recorder, disarm_all, recording_on
+from ..record.core import Recorder, disarm_all, recording_on, user_line
 from ..record.scopes import Captured, Scope, place
 from ..record.storage import ArrayLeaf, Storage
 from ..record.tracing import Guard, abandon, begin, end
@@ -196,8 +196,7 @@ def record(
             pair = f(unflatten(structures[0], made[:count]), unflatten(structures[1], made[count:]))
             if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
                 raise ArgumentError(
-                    f"{name} must return a pair (carry, y), not "
-                    f"{f'{len(pair)} of them' if isinstance(pair, (tuple, list)) else type(pair).__name__}"
+                    f"{name} must return a pair (carry, y), not {_kind(pair)} [{user_line()}]"
                 )
             (carry, carry_tree), (y, y_tree) = flatten(pair[0]), flatten(pair[1])
             return carry_tree, y_tree, [(_placed(tape, x), spec_of(x)) for x in (*carry, *y)]
@@ -211,6 +210,10 @@ def record(
     given += [(Given.of_leaf(leaf), slot) for slot, leaf in tape.inputs if leaf is not None]
     end(tape)
     return Body(tape, given, inputs, results, (carry_tree, y_tree), tape.traced.guards)
+
+
+def _kind(x: Any) -> str:
+    return f"{len(x)} values" if isinstance(x, (tuple, list)) else type(x).__name__
 
 
 def _placed(tape: Recorder, x: Any) -> int:

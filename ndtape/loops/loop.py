@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ArgumentError, ChangedShapeError, ShapeError, TooManyTapesError
 from ..looping import Form, LoopBody, Runner
 from ..record import core
-from ..record.arrays import Array, moves, of_span
+from ..record.arrays import of_span
 from ..record.calls import Call
 from ..record.core import Recorder
 from ..record.scopes import Captured
@@ -84,8 +84,8 @@ class Loop:
         if len(self.bodies) >= MOST_BODIES:
             (file, line), _ = self.sites.most_common(1)[0]
             raise TooManyTapesError(
-                f"{self.name} went {MOST_BODIES} ways through its branches, and a step needs another "
-                f"one: most turn off at {file}:{line}. Use np.where, or a recorded index "
+                f"{self.name} went {MOST_BODIES} ways through its branches, and a step needs "
+                f"another one: most turn off at {file}:{line}. Use np.where, or a recorded index "
                 "(np.take(a, i)), where a number decides at every step"
             )
         find = _outer_numbers if self.open else partial(self._captured_numbers, runner)
@@ -213,7 +213,7 @@ def _scalars_agree(after: Spec, before: Spec) -> bool:
 def _changed() -> ChangedShapeError:
     """What a traced function takes for a branch: it is recorded again."""
     change = ChangedShapeError("the body of a loop uses other values from outside than before")
-    change.shapes = ("captured",)
+    change.shapes = ((-1,),)  # of no array: recordings before and after do not agree
     return change
 
 
@@ -309,6 +309,3 @@ class _Derivatives:
         from .derivatives import jvp
 
         return jvp(self.loop, tangents, operands)
-
-
-__all__ = ["Array", "Loop", "LoopCall", "Restart", "moves", "placed"]

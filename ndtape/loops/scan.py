@@ -74,8 +74,8 @@ class _Arguments:
             raise ArgumentError(f"nt.scan takes a function first, not {type(f).__name__}")
         if checkpoint is not None and not isinstance(checkpoint, Schedule):
             raise ArgumentError(
-                "checkpoint takes a schedule, such as nt.schedules.sqrt() or nt.schedules.every(10), "
-                f"not {checkpoint!r}"
+                "checkpoint takes a schedule, such as nt.schedules.sqrt() or "
+                f"nt.schedules.every(10), not {checkpoint!r}"
             )
         self.f, self.backwards = f, bool(reverse)
         self.schedule = none() if checkpoint is None else checkpoint
@@ -102,8 +102,8 @@ class _Arguments:
             shape = getattr(x, "shape", ())
             if not shape or isinstance(x, Var):
                 raise ShapeError(
-                    f"{where} has no axis of steps: it is {_described(x)}; lists are trees, so make "
-                    f"them arrays with np.array(...) [{core.user_line()}]"
+                    f"{where} has no axis of steps: it is {_described(x)}; lists are trees, so "
+                    f"make them arrays with np.array(...) [{core.user_line()}]"
                 )
             if steps is None:
                 steps, first = shape[0], where

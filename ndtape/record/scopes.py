@@ -66,7 +66,7 @@ def depth_of(tape: Recorder | None) -> int:
 
 def place(tape: Recorder, owner: Recorder, slot: int) -> int:
     """Where a result in a slot of `owner` is found on `tape`: the same, or a capture's input."""
-    return slot if owner is tape else tape.scope.place(owner, slot)  # type: ignore[no-any-return]
+    return slot if owner is tape else tape.scope.place(owner, slot)
 
 
 def inner(one: Recorder, other: Recorder) -> Recorder:
