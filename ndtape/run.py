@@ -365,10 +365,7 @@ class Workspace:
                 change.index = i
                 raise
         elif kind == "reverse":
-            g = self.arrays["g"]
-            for s, term in zip(spans, call.reverse(g[here], v[here], inputs), strict=True):
-                if term is not None:
-                    g[s] += term
+            call.add_adjoints(self.arrays["g"], here, spans, v[here], inputs)
         elif kind == "tangent":
             t = self.arrays["t"]
             t[here] = call.tangent([t[s] for s in spans], v[here], inputs)

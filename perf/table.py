@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 from compiled_report import readme_tables as compiled_tables
+from dlstm_report import readme_tables as dlstm_tables
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
 from replay_report import readme_tables as replay_tables
 from report import TITLES, gradient_table, markdown
+from rnn_report import readme_tables as rnn_tables
 from small_report import readme_tables
 
 HERE = Path(__file__).parent
@@ -50,6 +52,8 @@ TABLES = {
     "replay": replay_tables,
     "compiled": compiled_tables,
     "small_tensors": readme_tables,
+    "rnn": rnn_tables,
+    "dlstm": dlstm_tables,
 }
 
 

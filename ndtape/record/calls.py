@@ -9,6 +9,7 @@ the tape it is a `call` instruction: the compiled sweep pauses there (about 2 us
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,12 @@ class Primitive:
         jvp: Callable[..., Any] | None = None,
         doc: str = "",
         dtypes: Sequence[Any] | None = None,
+        vjp_onto: Callable[..., Any] | None = None,
     ) -> None:
         self.name = self.__name__ = name
         self.value = value
         self.vjp = vjp
+        self.vjp_onto = vjp_onto  # the same in sweeps, where it adds to the adjoints that there are
         self.jvp = jvp
         self.__doc__ = doc or value.__doc__
         self.dtypes = dtypes
@@ -169,6 +172,25 @@ class Call:
             )
         ]
 
+    def add_adjoints(
+        self, g: Vector, here: slice, spans: list[slice], z: Vector, inputs: list[Vector]
+    ) -> None:
+        """In the buffer of adjoints, add to those of the operands."""
+        onto = self.primitive.vjp_onto
+        if onto is None or _overlap(spans):
+            for s, term in zip(spans, self.reverse(g[here], z, inputs), strict=True):
+                if term is not None:
+                    g[s] += term
+        elif not self.empty and g[here].any():
+            given = iter([g[s].copy() for s in spans])
+            before = [next(given) if x is None else np.zeros(0) for x in self.fixed]
+            w = self.parts(g[here].copy())
+            found = onto(before, w, self.parts(z.copy()), *self.arrays(inputs), **self.params)
+            for s, total in zip(
+                spans, [t for t, x in zip(found, self.fixed, strict=True) if x is None], strict=True
+            ):
+                g[s] = total
+
     def adjoints(self, w: Any, z: Any, arrays: list[Any]) -> list[Any]:
         """What vjp says about the recorded operands, each checked for its shape."""
         assert self.primitive.vjp is not None
@@ -222,6 +244,11 @@ class Call:
         tape = core.destination(tape)
         tape.work.tangent(seeds)
         return [_value_and_tangent(tape, f) for f in flats]
+
+
+def _overlap(spans: list[slice]) -> bool:
+    ordered = sorted((s.start, s.stop) for s in spans)
+    return any(one[1] > other[0] for one, other in pairwise(ordered))
 
 
 def _same_plain(x: np.ndarray | None, y: np.ndarray | None) -> bool:

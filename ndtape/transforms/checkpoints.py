@@ -22,6 +22,7 @@ from ..record.values import Boolean, Integer, result
 from ..trees import flatten, unflatten
 from .closures import Closure
 from .custom import described, ruled
+from .directions import adjoint
 from .outputs import VectorEvaluation
 
 
@@ -36,8 +37,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     variable of a loop, is then as it was at the call.  Nests, in itself and in other transforms.
     The same as `nt.remat`.
 
-    Derivatives are those of f; where f uses a weight several times, its adjoint is first summed
-    within f, so that the last bits may differ.
+    A gradient is the same to the last bit as without checkpoints, in eager programs: a traced
+    function's passes may sum a weight's adjoints in another order where they see all of it.
 
     Raises `GradientLostError` where f uses a recording value that is not found, or writes into one
     that it captures, and `UnstableProgramError` where f gives other numbers when it runs again,
@@ -96,6 +97,8 @@ class _Block:
         self.name = getattr(f, "__name__", "a function")
         self.fixed = [None if moves(x) else (x,) for x in leaves]
         self.kinds = [_kind(x) for x in (*filter(moves, leaves), *closure.values)]
+        self.smooth = [j for j, kind in enumerate(self.kinds) if kind.kind == "f"]
+        self.arguments = len(self.kinds) - len(closure.values)
         closure.forget()
         code = getattr(f, "__code__", None)  # f itself would hold what it captures
         self.text = described(f if code is None else code, closure.plain, structure, self.fixed)
@@ -111,20 +114,21 @@ class _Block:
     ) -> VectorEvaluation:
         """f at operands: plain numbers on a tape of its own, recording ones where they are."""
 
-        captured: list[Any] = []
+        captured: list[Any] = []  # those that are differentiated
 
         def of_operands(*moving: Any) -> Any:
             given = iter(moving)
             args, kwargs = unflatten(
                 self.structure, [next(given) if x is None else x[0] for x in self.fixed]
             )
-            captured.extend(given)
-            return (f or self.closure(captured))(*args, **kwargs)
+            captured.extend([moving[j] for j in self.smooth if j >= self.arguments])
+            return (f or self.closure(list(given)))(*args, **kwargs)
 
         moving = tuple(map(_typed, operands, self.kinds))
-        smooth = tuple([j for j, kind in enumerate(self.kinds) if kind == FLOAT64])
+        smooth = tuple(self.smooth)
         found = VectorEvaluation(of_operands, moving, {}, smooth, inline=True, alone=alone)
-        if alone and any(map(_written, captured, found.variables[len(moving) - len(captured) :])):
+        variables = found.variables[len(smooth) - len(captured) :]
+        if alone and any(map(_written, captured, variables)):
             raise GradientLostError(
                 f"{self.name} under nt.checkpoint writes into an array that it captures, which "
                 f"nobody would see; make it an argument, and return it [{core.user_line()}]"
@@ -165,12 +169,31 @@ class _Block:
         ws = list(w) if self.many else [w]
         found = self.again(z, operands, ws)
         terms = iter(found.pull(found.cotangents(unflatten(self.value_structure, ws))))
-        return [next(terms) if kind == FLOAT64 else None for kind in self.kinds]
+        return [next(terms) if kind.kind == "f" else None for kind in self.kinds]
+
+    def vjp_onto(self, before: list[Any], w: Any, z: Any, *operands: Any) -> list[Any]:
+        """The adjoints of the operands so far, and what f adds, in the order in which f adds it.
+
+        That is the order of a program without checkpoints, so the sums are the same to the last
+        bit: the sweep begins with the adjoints of the operands where they are.
+        """
+        found = self.again(z, operands, ())
+        numbers = np.concatenate([*map(np.ravel, w if self.many else [w])])
+        places, inputs = found.places(), found.input_slots()
+        g = adjoint(
+            found,
+            np.concatenate([inputs, places[places >= 0]]),
+            np.concatenate([*[before[j] for j in self.smooth], numbers[places >= 0]]),
+        )
+        totals, start = list(before), 0
+        for j in self.smooth:
+            totals[j] = g[inputs[start : start + len(before[j])]]
+            start += len(before[j])
+        return totals
 
     def jvp(self, tangents: Sequence[Any], z: Any, *operands: Any) -> Any:
         found = self.again(z, operands, tangents)
-        smooth = [t for t, kind in zip(tangents, self.kinds, strict=True) if kind == FLOAT64]
-        parts = found.push(found.directions(smooth))
+        parts = found.push(found.directions([tangents[j] for j in self.smooth]))
         return tuple(parts) if self.many else parts[0]
 
 
@@ -195,16 +218,16 @@ def _kind(x: Any) -> Any:
     """The dtype of a recorded argument: whole numbers and booleans are not differentiated."""
     if isinstance(x, (Boolean, Integer)):
         return BOOL if isinstance(x, Boolean) else INT64
-    return x.dtype if isinstance(x, Array) and x.dtype.kind in "ib" else FLOAT64
+    return x.dtype if isinstance(x, Array) else FLOAT64
 
 
 def _typed(x: Any, kind: Any) -> Any:
-    """An operand of a call as the kind of number that it was."""
+    """An operand of a call as the kind of number that it was; float32 comes as float64."""
     if isinstance(x, Array):
         if x.shape:
-            return retyped(x, kind) if kind != FLOAT64 else x
+            return retyped(x, kind)
         x = x[()]
-        if kind == FLOAT64:
+        if kind.kind == "f":
             return x
         return result(x.tape, x.slot, Boolean if kind == BOOL else Integer)
     if kind == FLOAT64:

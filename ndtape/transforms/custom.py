@@ -436,7 +436,8 @@ def _attached(rule: Rule, leaves: list[Any], kept: list[Any], y: Any) -> Any:
 
 def ruled(rule: Any, outputs: Sequence[Any]) -> Primitive:
     """The operation whose value and derivatives its parameter `rule` computes."""
-    return _ruled(tuple([_dtype(x) for x in outputs]), rule.jvp is not None)
+    onto = hasattr(rule, "vjp_onto")
+    return _ruled(tuple([_dtype(x) for x in outputs]), rule.jvp is not None, onto)
 
 
 def _dtype(x: Any) -> Any:
@@ -448,7 +449,7 @@ def _dtype(x: Any) -> Any:
 
 
 @cache
-def _ruled(dtypes: tuple[Any, ...], forward: bool) -> Primitive:
+def _ruled(dtypes: tuple[Any, ...], forward: bool, onto: bool) -> Primitive:
     def value(*operands: Any, rule: Any) -> Any:
         return rule.value(*operands)
 
@@ -458,4 +459,10 @@ def _ruled(dtypes: tuple[Any, ...], forward: bool) -> Primitive:
     def jvp(tangents: Any, z: Any, *operands: Any, rule: Any) -> Any:
         return rule.jvp(tangents, z, *operands)
 
-    return Primitive("custom", value, vjp, jvp if forward else None, dtypes=dtypes)
+    def vjp_onto(before: Any, w: Any, z: Any, *operands: Any, rule: Any) -> Any:
+        return rule.vjp_onto(before, w, z, *operands)
+
+    return Primitive(
+        "custom", value, vjp, jvp if forward else None, dtypes=dtypes,
+        vjp_onto=vjp_onto if onto else None,
+    )  # fmt: skip
