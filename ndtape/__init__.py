@@ -8,6 +8,7 @@
 [1.381773, 0.077004]
 """
 
+from . import nn as nn
 from . import numpy as numpy
 from . import optim as optim
 from . import primitives as _primitives  # noqa: F401  registers linear algebra, sorting ...
@@ -40,6 +41,7 @@ from .errors import TooManyTapesError as TooManyTapesError
 from .errors import UnstableProgramError as UnstableProgramError
 from .errors import UnsupportedError as UnsupportedError
 from .functions import *  # noqa: F403
+from .loops import schedules as schedules
 from .loops.scan import scan as scan
 from .losses import absolute_error as absolute_error
 from .losses import binary_cross_entropy as binary_cross_entropy

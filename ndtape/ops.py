@@ -361,9 +361,10 @@ NO_LANES = 4  # a sweep over packs of lanes met an operation on arrays
 # The frame of a sweep: addresses of the columns it works on (see _jit), by position.  `m` is the
 # pool of integers, `scratch` 64 words for loop counters; the next four are tables of kernels, a
 # word for each of WIDE; `status` is a word of its own, what the last kernel answered; `blas` is the
-# table that kernels.blas_table makes for `dot`.
+# table that kernels.blas_table makes for `dot`; `loops` has its own length,
+# and then the block of each call that is a loop, by its number (0: Python must look).
 FRAME = ("op", "out", "a", "b", "c", "k", "v", "g", "t", "h", "mark", "m", "scratch",
-         "forward", "reverse", "tangent", "second", "status", "blas")
+         "forward", "reverse", "tangent", "second", "status", "blas", "loops")
 KERNELS = ("forward", "reverse", "tangent", "second")
 
 # Words of a plan, which is all that a fast call of a traced function needs to know: addresses of
@@ -373,6 +374,37 @@ KERNELS = ("forward", "reverse", "tangent", "second")
 # the address of a count of all calls that use these numbers; the sweeps of second derivatives.
 PLAN = ("forward", "reverse", "frame", "inputs", "known", "end", "top", "root", "slots", "first",
         "count", "runs", "calls", "tangent", "second")  # fmt: skip
+
+# What a row of a loop's plan asks for (loops/schedules.py): run the body over steps a..b, without
+# or with keeping their numbers; store or restore a state; go backwards over steps b..a.
+ADVANCE, TAPE, STORE, RESTORE, REVERSE = range(5)
+
+# Words of a loop's block: the function that runs it; which sweep is asked for, and how far it is;
+# the plan under way, and where in it; limits and counts; where operands, ys and bodies are listed;
+# counts of slots; addresses of the result, of the body's numbers, of what is kept, and of adjoints
+# of the carry; whose numbers are kept; the sweeps; plans, first without and then with tangents.
+LOOP = ("run", "ready", "kind", "stage", "why",
+        "plan", "actions", "action", "step", "at", "phase", "tried", "tangents", "writes",
+        "limit", "budget", "evaluations",
+        "steps", "backwards", "operands", "given", "xs", "ys", "outputs",
+        "bodies", "variant", "variants", "captured", "carry", "row",
+        "z", "w", "zt", "wt", "v", "g", "t", "h", "kept", "taken", "snapshots", "next",
+        "carry_g", "carry_h", "first_kept",
+        "stamp", "stamps", "kept_tangents",
+        "forward", "tangent", "reverse", "second", "plans")  # fmt: skip
+# Of a body: its frame, its first instruction behind the inputs, its end, its slots, and the list of
+# what it gives: for each, the slot, the size, and the place in the carry or -1 - a number of ys.
+BODY = ("frame", "lo", "hi", "slots", "results", "count")
+RESULT_WORDS = 3
+# Of an operand or of a leaf of ys: addresses of v, g, t, h (0: not wanted), its slots (of one step,
+# if it has steps), and the slot that it begins with outside, -1 for plain numbers; for ys, how far
+# it is behind the beginning of the result.
+SPAN_WORDS = 6
+# Of a plan: forward and reverse, each with its rows; whether reverse leaves what forward left.
+PLANS_WORDS = 5
+NOT_STARTED = -1  # in the words `step` and `at`
+MORE = 8  # a loop pauses: its budget of steps is used up
+RESUME = (1 << 64) - 1  # in the place of a sweep: go on where it paused
 
 
 def table_hash() -> str:

@@ -44,7 +44,7 @@ from .ops import (
     Wide,
     table_hash,
 )
-from .tape import Chunk, Tape, address_of
+from .tape import Chunk, Instruction, Tape, address_of
 
 LANES = 16
 FIRST_PIECE, LARGEST_PIECE = 1 << 15, 1 << 18  # instructions times lanes in one call
@@ -122,6 +122,14 @@ def maps() -> ModuleType:
 
 
 @cache
+def loop_address() -> int:
+    """Of the compiled function that interprets the plans of loops."""
+    from .kernels import loops
+
+    return int(loops.run_loop.address)
+
+
+@cache
 def blas() -> np.ndarray:
     """Addresses of the BLAS functions that large contractions call."""
     from .kernels import blas_table
@@ -146,7 +154,8 @@ class Workspace:
 
     __slots__ = ("owner", "owned", "lanes", "suffix", "frame", "frame_address", "chunk",
                  "constants", "arrays", "capacity", "values", "swept", "laid", "exact", "extra",
-                 "wide", "leading", "lock", "busy", "words", "own_words", "loaded",
+                 "wide", "leading", "lock", "busy", "runners", "loops", "words", "own_words",
+                 "loaded",
                  "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
@@ -177,6 +186,8 @@ class Workspace:
         self.loaded: dict[str, int] = {}  # number of wide opcodes whose kernels are loaded
         self.lock = threading.RLock()  # long pieces release the GIL
         self.busy = 0  # sweeps under way
+        self.runners: dict[Any, Any] = {}  # of the loops on the tape: their own numbers
+        self.loops = np.zeros(0, np.uint64)  # length, and their blocks by the numbers of the calls
         self._hold: Any = None
         self._replay: Any = None
         self._inputs: np.ndarray | None = None  # the part of v that `set_inputs` writes
@@ -264,7 +275,7 @@ class Workspace:
     def sweep(self, name: str, lo: int, hi: int, backwards: bool = False) -> Iterator[int]:
         """Run a sweep over instructions lo..hi in pieces; yields where each piece ended."""
         where = address(name)
-        self._prepare_wide(name)
+        self.prepare(name)
         size = self._first_size()
         self.busy += 1
         try:
@@ -294,11 +305,11 @@ class Workspace:
             for _ in self.sweep(name, lo, hi, backwards):
                 pass
             return
-        self._prepare_wide(name)
+        self.prepare(name)
         self.enter(tape.chunks[0])
         status = entry("holding")(address(name), self.frame_address, lo, hi)
         if status:
-            self._stopped(name, status - 1)
+            self.stopped(name, status - 1)
 
     def _piece(self, name: str, where: int, chunk: Chunk, first: int, last: int) -> int:
         """One call of a sweep; the instruction that Python executed in its place, or -1."""
@@ -308,9 +319,9 @@ class Workspace:
         if self.tape.wide:
             long = (last - first) * (1 + self.tape.slots // len(self.tape)) >= RELEASE
         status = entry("releasing" if long else "holding")(where, self.frame_address, first, last)
-        return self._stopped(name, status - 1) if status else -1
+        return self.stopped(name, status - 1) if status else -1
 
-    def _stopped(self, name: str, i: int) -> int:
+    def stopped(self, name: str, i: int) -> int:
         """A sweep ended at instruction i: execute a call, or say what is wrong."""
         status, tape = self.frame[COLUMNS["status"]], self.tape
         self.frame[COLUMNS["status"]] = 0
@@ -335,11 +346,14 @@ class Workspace:
         tape = self.tape
         chunk = tape.chunk_of(i)
         c = chunk.c[i - chunk.base]
-        call = tape.calls[int(tape.words[c + nest.KIND_WORD])]
+        call = tape.calls[tape.kind_word(i)]
         out = tape.slot_of_index(i)
         size = int(tape.words[c + nest.SIZE])
-        spans = [slice(w.start, w.start + w.extents[0]) for w in tape.instruction(i).operands]
+        spans = spans_of(tape.instruction(i))
         here = slice(out, out + size)
+        if hasattr(call, "sweep"):  # a loop: it has numbers of its own
+            call.sweep(self, SWEEP_KERNELS[name], here, spans)
+            return
         v = self.arrays["v"]
         inputs = [v[s] for s in spans]
         kind = SWEEP_KERNELS[name]
@@ -363,7 +377,32 @@ class Workspace:
                     g[s] += term
                     h[s] += bend
 
-    def _prepare_wide(self, name: str) -> None:
+    def ready_loops(self, kind: str, limit: int | None = None) -> None:
+        """Prepare the loops on the tape for a kind of sweep ahead of it; see `Runner.prepare`."""
+        if not any(hasattr(call, "sweep") for call in self.tape.calls):
+            return
+        for instruction in self.tape:
+            if instruction.name == "call":
+                call = self.tape.calls[self.tape.kind_word(instruction.position)]
+                if hasattr(call, "sweep"):
+                    runner = self.runners.get(call)
+                    if runner is None:
+                        runner = self.runners[call] = call.runner(spans_of(instruction))
+                    runner.prepare(kind, limit)
+                    self.loops_ready(call, runner.address)
+
+    def loops_ready(self, call: Any, block: int) -> None:
+        """From now on, sweeps find the block of a loop in the frame, and run it themselves."""
+        number = 1 + next(j for j, c in enumerate(self.tape.calls) if c is call)
+        if number >= len(self.loops):
+            loops = np.zeros(2 * number + 2, np.uint64)
+            loops[: len(self.loops)] = self.loops
+            loops[0] = len(loops)
+            self.loops = loops
+            self.frame[COLUMNS["loops"]] = address_of(loops)
+        self.loops[number] = block
+
+    def prepare(self, name: str) -> None:
         """Load the kernels of a sweep for the wide opcodes on the tape."""
         codes = self.tape.codes
         table = SWEEP_KERNELS.get(name)
@@ -469,7 +508,7 @@ class Workspace:
             return
         status = self._hold(self._forward, self.frame_address, start, n)
         if status:
-            self.swept = self._stopped("forward", status - 1) + 1
+            self.swept = self.stopped("forward", status - 1) + 1
             with self.lock:
                 self.forward()
             return
@@ -517,7 +556,7 @@ class Workspace:
             self.lanes,
         )  # fmt: skip
         if status:
-            self._stopped("replayed", status - 1)
+            self.stopped("replayed", status - 1)
         self.swept = n
         return self.arrays["g"]
 
@@ -533,7 +572,7 @@ class Workspace:
         self.enter(self.tape.chunks[0])
         names = ("forward" + self.suffix, "reverse" + self.suffix)
         for name in names:
-            self._prepare_wide(name)
+            self.prepare(name)
         self._replay = (entry("replay"), *map(address, names))
         self._ready = n
 
@@ -595,6 +634,11 @@ class Workspace:
     def allocated(self) -> int:
         """Bytes held by the buffers."""
         return sum(array.nbytes for array in self.arrays.values())
+
+
+def spans_of(instruction: Instruction) -> list[slice]:
+    """Where the operands of a call lie."""
+    return [slice(w.start, w.start + w.extents[0]) for w in instruction.operands]
 
 
 def leading_inputs(tape: Tape) -> tuple[int, int]:

@@ -360,6 +360,11 @@ class Tape:
         """The chunk that instruction i lies in."""
         return next(chunk for chunk in reversed(self.chunks) if chunk.base <= i)
 
+    def kind_word(self, i: int) -> int:
+        """The word of wide instruction i that its kind gives a meaning: of a call, its number."""
+        chunk = self.chunk_of(i)
+        return int(self.words[chunk.c[i - chunk.base] + nest.KIND_WORD])
+
     def instruction(self, i: int) -> Instruction:
         chunk = self.chunk_of(i)
         j = i - chunk.base

@@ -75,7 +75,7 @@ class Work:
         self.work.array("v")
         self.work.lay_out()
         self.work.enter(tape.chunks[0])
-        self.work._prepare_wide("forward")
+        self.work.prepare("forward")
         self.state = np.zeros(len(_rows.STATE), np.uint64)
         self.cost = (len(tape) + (tape.slots if arrays else 0)) * self.lanes  # of a pack
         self.address = _rows.rows.address
@@ -111,7 +111,7 @@ class Work:
             hi = min(packs, lo + step)
             call = entry("releasing" if (hi - lo) * self.cost >= RELEASE else "holding")
             if call(self.address, address_of(self.state), lo, hi):
-                self.work._stopped("forward", int(self.state[self.set["stopped"]]))
+                self.work.stopped("forward", int(self.state[self.set["stopped"]]))
             lo = hi
         return stops[:count], seen[:count]
 

@@ -7,7 +7,7 @@ the result, `transpose` carries adjoints back, and the four kernels of a kind ar
 from __future__ import annotations
 
 from ..nest import BODY, FLAGS, KIND_WORD, SIZE, U_CONSTANT, X_CONSTANT, Y_CONSTANT, U
-from ..ops import BAD_INDEX, PAUSE
+from ..ops import BAD_INDEX
 from .walk import (
     OUT,
     A,
@@ -252,30 +252,3 @@ def scatter_add_second(frame, i, end):
     """The transposed map for adjoints and their tangents."""
     status = _scatter_transposed(frame, i, G)
     return status if status else _scatter_transposed(frame, i, H)
-
-
-# --- call: Python executes it ------------------------------------------------------------------
-
-
-@kernel
-def call_forward(frame, i, end):
-    """Hands over to Python."""
-    return PAUSE
-
-
-@kernel
-def call_reverse(frame, i, end):
-    """Hands over to Python."""
-    return PAUSE
-
-
-@kernel
-def call_tangent(frame, i, end):
-    """Hands over to Python."""
-    return PAUSE
-
-
-@kernel
-def call_second(frame, i, end):
-    """Hands over to Python."""
-    return PAUSE

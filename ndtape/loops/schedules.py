@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError
+from ..ops import ADVANCE, RESTORE, REVERSE, STORE, TAPE
 
-ADVANCE, TAPE, STORE, RESTORE, REVERSE = range(5)
 REMEMBERED = 10_000  # steps of a plan that is kept for the next call; longer ones are large
 
 

@@ -221,11 +221,6 @@ def loops_of(tape: Recorder, i: int) -> np.ndarray:
     return body.reshape(count, nest.LOOP).copy()
 
 
-def kind_word(tape: Recorder, i: int) -> int:
-    chunk = tape.chunk_of(i)
-    return int(tape.words[chunk.c[i - chunk.base] + nest.KIND_WORD])
-
-
 def seen(tape: Recorder, walk: Walk) -> Array:
     """An operand as an array over its slots, or its constants."""
     if walk.constant:
@@ -320,7 +315,7 @@ def _cumsum(
     tape: Recorder, instruction: Instruction, w: Any, adjoints: Adjoints, needed: set[int]
 ) -> None:
     along, _, _ = _along(tape, instruction, w)
-    axis = kind_word(tape, instruction.position)
+    axis = tape.kind_word(instruction.position)
     flipped = movement(lambda a: np.flip(a, axis), along)
     total = movement(lambda a: np.flip(a, axis), cumsum(flipped, axis))
     adjoints.add(instruction.operands[0], total)
@@ -369,7 +364,7 @@ def _scatter_add(
 def _call(
     tape: Recorder, instruction: Instruction, w: Any, adjoints: Adjoints, needed: set[int]
 ) -> None:
-    call = tape.calls[kind_word(tape, instruction.position)]
+    call = tape.calls[tape.kind_word(instruction.position)]
     if call.primitive.vjp is None:
         return
     z = seen(tape, Walk(instruction.out, (instruction.size,), (1,), False, "a"))

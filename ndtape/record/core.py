@@ -100,7 +100,7 @@ class Recorder(Tape):
 
     __slots__ = ("work", "inputs", "leaf_slots", "retained", "joined", "absorbed", "kept", "ended",
                  "any_spent", "compact_at", "compact_slots", "entered", "known_arrays",
-                 "places", "traced")  # fmt: skip
+                 "places", "traced", "scope")  # fmt: skip
 
     def __init__(self, lines: bool = False) -> None:
         super().__init__()
@@ -126,9 +126,11 @@ class Recorder(Tape):
             self.keep_lines([])
         self.entered: list[weakref.ref[Recorder] | None] = []  # what was current, a `with` each
         self.traced: Any = None  # what Python has seen of its numbers, if it will be replayed
+        self.scope: Any = None  # of a loop's body: what it uses from outside
 
     def arm(self) -> None:
-        if _pauses:
+        here = current_if_any() if _pauses == 0 else None
+        if _pauses or (here is not None and here.scope is not None and here is not self):
             self.disarm()
         else:
             super().arm()
@@ -372,6 +374,12 @@ def current() -> Recorder:
     return tape
 
 
+def current_if_any() -> Recorder | None:
+    """The tape that operations on leaves alone go to, if there is one already."""
+    reference = _current.get()
+    return None if reference is None else reference()
+
+
 def destination(tape: Recorder) -> Recorder:
     """Where the instructions of a joined tape are now."""
     while tape.joined is not None:
@@ -397,8 +405,7 @@ def _forget_dead() -> None:
 
 def refuse_in_trace(what: str, advice: str) -> None:
     """Raise inside a traced function, whose replays would not see it."""
-    reference = _current.get()
-    tape = reference() if reference is not None else None
+    tape = current_if_any()
     if tape is not None and tape.traced is not None and not tape.ended:
         raise UnsupportedError(f"{what} inside {tape.traced.name}: {advice} [{user_line()}]")
 
@@ -428,15 +435,20 @@ class no_grad(ContextDecorator):
         self._before.append(_recording.get())
         _recording.set(False)
         _pause(1)
-        for reference in list(_armed.values()):
-            tape = reference()
-            if tape is not None:
-                tape.disarm()
-        _armed.clear()
+        disarm_all()
 
     def __exit__(self, *exc: object) -> None:
         _pause(-1)
         _recording.set(self._before.pop())
+
+
+def disarm_all() -> None:
+    """Fast paths write to no tape, until the slow path arms it again."""
+    for reference in list(_armed.values()):
+        tape = reference()
+        if tape is not None:
+            tape.disarm()
+    _armed.clear()
 
 
 def _pause(change: int) -> None:

@@ -26,6 +26,7 @@ from .core import (
     transform_depth,
     user_line,
 )
+from .scopes import inner, innermost
 from .storage import Storage
 from .values import Result
 
@@ -61,11 +62,16 @@ def common_tape(results: Iterable[Result | Storage]) -> Recorder:
             tape = join(tape, x.tape)
     for x in operands:  # a join moves those seen before it, too
         resolve(x)
-    return current() if tape is None else tape
+    return current() if tape is None else innermost(tape)
 
 
 def join(one: Recorder, other: Recorder) -> Recorder:
-    """Append the shorter tape to the longer one; results of both stay valid."""
+    """Append the shorter tape to the longer one; results of both stay valid.
+
+    The body of a loop is joined to nothing: it captures.
+    """
+    if one.scope is not None or other.scope is not None:
+        return inner(one, other)
     if one.traced is not None or other.traced is not None:
         _refuse_join(one, other)
     if (other.kept, len(other)) > (one.kept, len(one)):

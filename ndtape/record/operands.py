@@ -11,6 +11,7 @@ from ..nest import contiguous
 from ..ops import WIDE_CODES
 from .arrays import Array, normal
 from .core import Recorder, push_wide
+from .scopes import place
 from .storage import ArrayLeaf
 from .values import Boolean, Integer, Leaf, Var, as_number
 
@@ -36,7 +37,7 @@ def operand(tape: Recorder, x: Any) -> Operand:
     if isinstance(x, Var):
         if not x.needs_grad:
             return Operand(tape.constant(x.value), (), (), True, float)
-        slot = tape.slot_of(x) if isinstance(x, Leaf) else x.slot
+        slot = tape.slot_of(x) if isinstance(x, Leaf) else place(tape, x.tape, x.slot)
         # Like Python's numbers, so that float32 arrays stay what they are.
         dtype = bool if isinstance(x, Boolean) else int if isinstance(x, Integer) else float
         return Operand(slot, (), (), False, dtype)
@@ -53,7 +54,7 @@ def located(tape: Recorder, x: Array) -> tuple[int, tuple[int, ...], bool]:
     if storage.map is not None:
         return _settled(tape, x)
     if storage.tape is not None:
-        return storage.slot + x.offset, x.strides, False
+        return place(tape, storage.tape, storage.slot) + x.offset, x.strides, False
     if isinstance(storage, ArrayLeaf):
         if not storage.size:
             return 0, x.strides, True
@@ -87,6 +88,11 @@ def _settled(tape: Recorder, x: Array) -> tuple[int, tuple[int, ...], bool]:
     assert storage.map is not None
     if not x.size:
         return 0, contiguous(x.shape), True
+    if storage.tape is not tape:  # of a loop's body: settled outside, once
+        start, strides, is_constant = located(storage.tape, x)
+        if is_constant:
+            return constants(tape, x.value), contiguous(x.shape), True
+        return place(tape, storage.tape, start), strides, False
     places = x.places()
     slots = storage.map[places]
     first = int(slots.flat[0])
@@ -127,7 +133,7 @@ def collected(tape: Recorder, entries: np.ndarray) -> int:
 
 def entries_of(tape: Recorder, x: Any) -> np.ndarray:
     """For every element of a value, in C order, its slot, or -1 - c for constant c."""
-    if isinstance(x, Array) and x.storage.map is not None:
+    if isinstance(x, Array) and x.storage.map is not None and x.storage.tape is tape:
         found: np.ndarray = x.storage.map[x.places()].ravel()
         return found
     start, shape, strides, is_constant, _ = operand(tape, x)

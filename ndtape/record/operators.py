@@ -23,6 +23,7 @@ from ..tape import Tape
 from . import core, values
 from .core import Recorder, push, user_frame
 from .lifetime import common_tape, make_room
+from .scopes import place
 from .values import (
     FUNCTIONS,
     Boolean,
@@ -95,7 +96,7 @@ def _arguments(tape: Recorder, operands: tuple[Any, ...]) -> tuple[str, list[int
         if isinstance(x, Leaf) and x.needs_grad:
             form, argument = form + "v", tape.slot_of(x)
         elif isinstance(x, Var) and x.needs_grad:
-            form, argument = form + "v", x.slot
+            form, argument = form + "v", place(tape, x.tape, x.slot)
         else:
             number = x.value if isinstance(x, Var) else as_number(x)
             form, argument = form + "k", tape.constant(number)

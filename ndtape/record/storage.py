@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import LeafWriteError
 from . import core
 from .core import Recorder
+from .scopes import check_write
 
 Places = np.ndarray  # of int64: positions in a storage
 
@@ -117,6 +118,8 @@ class Storage:
 
     def writable(self) -> None:
         """Raise unless elements may be written."""
+        if self.tape is not None:
+            check_write(self.tape)
 
     def write(self, places: Places, numbers: np.ndarray) -> None:
         """Give elements plain numbers; both arrays have the same shape."""

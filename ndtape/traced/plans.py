@@ -30,6 +30,7 @@ ndarray, empty = np.ndarray, np.empty
 FLOATS = {float, np.float64}  # the second is a subclass of the first
 RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
 NEVER = (1 << 64) - 1
+NO_LIMIT = 1 << 40  # steps of a loop in a fast call, which is short: see `fits`
 LONGEST_CALL = 0.01  # seconds
 VALUES, GRADIENT, SECOND = range(3)
 Key = tuple[int, int, int, int]  # one of these, root, first and count of the numbers wanted
@@ -45,6 +46,7 @@ class Hot:
         self.calls = np.zeros(1, np.uint64)
         self.length = len(trace.tape)
         self.work._prepare(self.length)
+        self.work.ready_loops("forward", NO_LIMIT)
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
@@ -61,10 +63,13 @@ class Hot:
         """The words for numbers `first .. first + count` of the values, or of a gradient."""
         if key not in self.plans:
             mode, root, first, count = key
+            if mode == GRADIENT:
+                self.work.ready_loops("reverse", NO_LIMIT)
             if mode == SECOND:
                 for name, sweep in (("t", "tangent"), ("h", "forward_over_reverse")):
                     self.work.array(name)
-                    self.work._prepare_wide(sweep)
+                    self.work.prepare(sweep)
+                    self.work.ready_loops("tangent" if name == "t" else "second", NO_LIMIT)
             second = mode == SECOND
             known, inputs = trace.leading
             words = {
@@ -378,7 +383,8 @@ def fits(trace: Trace) -> bool:
     """
     if trace.cost is None:
         trace.cost = cost(trace.tape)
-    return not trace.tape.calls and trace.leading[1] > 0 and trace.cost < LONGEST_CALL
+    loops = all(hasattr(call, "sweep") for call in trace.tape.calls)
+    return loops and trace.leading[1] > 0 and trace.cost < LONGEST_CALL
 
 
 def cost(tape: Tape) -> float:
@@ -391,6 +397,9 @@ def cost(tape: Tape) -> float:
             c + nest.BODY : c + nest.BODY + nest.LOOP * int(tape.words[c + nest.LOOPS])
         ]
         operations += float(np.prod(extents[:: nest.LOOP], dtype=float))
+    for call in tape.calls:
+        if hasattr(call, "sweep"):
+            operations += call.loop.steps * max(cost(body.tape) for body in call.loop.bodies) / 3e-9
     return 3e-9 * operations
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..nest import Walk, contiguous
 from ..ops import INPUT_CODE
 from ..record import core
-from ..record.adjoint import contributions, kind_word, loops_of, producers, recorded_gradient, seen
+from ..record.adjoint import contributions, loops_of, producers, recorded_gradient, seen
 from ..record.arrays import Array, as_array, moves, of_span, plain, private, storages, view
 from ..record.core import Recorder
 from ..record.elementwise import elementwise
@@ -294,7 +294,7 @@ def _cumsum(tangents: Tangents, instruction: Instruction) -> Any:
     if t is None:
         return None
     extents, strides = _loops(tangents, instruction)
-    total = cumsum(t, kind_word(tangents.tape, instruction.position))
+    total = cumsum(t, tangents.tape.kind_word(instruction.position))
     return _flat(total, extents, strides, instruction.size)
 
 
@@ -322,7 +322,7 @@ def _scatter_add(tangents: Tangents, instruction: Instruction) -> Any:
 
 def _call(tangents: Tangents, instruction: Instruction) -> Any:
     tape = tangents.tape
-    call = tape.calls[kind_word(tape, instruction.position)]
+    call = tape.calls[tape.kind_word(instruction.position)]
     ts = [tangents.along(walk) for walk in instruction.operands]
     if call.primitive.vjp is None or call.empty or all(t is None for t in ts):
         return None

@@ -1,0 +1,102 @@
+"""The body of a loop while it is recorded: a tape inside another one.
+
+What the body uses from outside is *captured*: the span that it lies in becomes an input of the
+body, once.  All operations go to the body, also those on outer values alone: outer tapes are
+disarmed meanwhile, so that fast paths leave them alone, and `lifetime.common_tape` chooses.
+(Rejected: to let outer values work on their own tape, once and not at every step; a derivative that
+is taken inside the body with respect to an outer value would miss what happens in the body.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from . import core
+from .core import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Key = tuple[int, int]  # the tape by its id, and the first slot of the span
+
+
+class Captured(NamedTuple):
+    """A span of an outer tape that a body uses."""
+
+    tape: Recorder  # keeps the id alive
+    base: int
+    size: int
+
+    @property
+    def key(self) -> Key:
+        return id(self.tape), self.base
+
+
+class Scope:
+    """The body that is recorded on `tape`; `depth` counts the bodies around it, itself included.
+
+    `numbers(captured)` gives the values of what is captured, for the decisions that Python takes.
+    """
+
+    def __init__(self, tape: Recorder, numbers: Callable[[Captured], np.ndarray]) -> None:
+        self.tape = tape
+        self.numbers = numbers
+        self.depth = depth_of(core.current_if_any()) + 1
+        self.captured: list[tuple[Captured, int]] = []  # with the first slot of the input
+        self._slots: dict[Key, int] = {}
+
+    def place(self, outer: Recorder, slot: int) -> int:
+        """The slot of the body that holds what stands in a slot of an outer tape."""
+        base, size = outer.span_of(slot)
+        key = id(outer), base
+        if key not in self._slots:
+            captured = Captured(outer, base, size)
+            self._slots[key] = self.tape.add_input(self.numbers(captured))
+            self.captured.append((captured, self._slots[key]))
+        return self._slots[key] + slot - base
+
+
+def depth_of(tape: Recorder | None) -> int:
+    """How many bodies a tape lies in."""
+    return 0 if tape is None or tape.scope is None else int(tape.scope.depth)
+
+
+def place(tape: Recorder, owner: Recorder, slot: int) -> int:
+    """Where a result in a slot of `owner` is found on `tape`: the same, or a capture's input."""
+    return slot if owner is tape else tape.scope.place(owner, slot)
+
+
+def inner(one: Recorder, other: Recorder) -> Recorder:
+    """Of two tapes that meet, one of them a body, where the operation goes."""
+    deeper = max(one, other, key=depth_of)
+    for tape in (deeper, one, other):
+        over = tape.ended and tape.traced is not None
+        if over and (tape is deeper or depth_of(one) == depth_of(other)):
+            core.refuse_ended(tape)
+    return deeper
+
+
+def innermost(tape: Recorder) -> Recorder:
+    """`tape`, or the body inside it that is being recorded."""
+    here = core.current_if_any()
+    if here is not None and depth_of(here) > depth_of(tape) and not here.ended:
+        return here
+    return tape
+
+
+def check_write(owner: Any) -> None:
+    """Raise where a body writes into an array from outside, which happens at every step."""
+    here = core.current_if_any()
+    if here is not None and here.scope is not None and depth_of(here) > depth_of(owner):
+        refuse_write(here)
+
+
+def refuse_write(tape: Recorder) -> NoReturn:
+    raise UnsupportedError(
+        f"{tape.traced.name} writes into an array from outside of it, which would happen at every "
+        "step: make the array a part of the carry, or return what you want to keep as y "
+        f"[{core.user_line()}]"
+    )
