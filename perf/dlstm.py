@@ -61,6 +61,7 @@ def main(arguments=None):
     print_tables(report, sys.stdout)
     print_lines(report, sys.stdout)
     rnn.write(report, options.output)
+    say(f"written to {options.output}")
 
 
 if __name__ == "__main__":

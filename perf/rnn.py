@@ -223,6 +223,7 @@ def measure_all(options):
             say(f"{problem.title}: left out, about {problem.bytes >> 30} GiB for one unroll")
         else:
             report["rows"] += measure(problem, modules, options)
+            write(report, options.output)  # all rows of the grid take hours
     if options.first:
         report["first"] += measure_first(problem_of(options.first), modules)
     for steps in options.memory:
@@ -235,7 +236,6 @@ def write(report, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-    say(f"written to {path}")
 
 
 def main(arguments=None):
@@ -246,6 +246,7 @@ def main(arguments=None):
     print_tables(report, sys.stdout)
     print_lines(report, sys.stdout)
     write(report, options.output)
+    say(f"written to {options.output}")
     if options.plots:
         save_plots(report, options.output, say)
 

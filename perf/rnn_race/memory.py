@@ -62,7 +62,7 @@ def measured(name, steps):
     seconds = time.perf_counter() - begin
     peak = now("VmHWM") - before
     assert np.isfinite(value) and all(np.any(part) for part in gradient)
-    sizes = asked[-1] if asked else (state_bytes(), 4 * state_bytes())
+    sizes = asked[-1]
     plan = schedule.plan(steps, *sizes)
     rows = plan.forward.nbytes + plan.reverse.nbytes
     return peak, plan.bytes(*sizes), rows, sizes[1], seconds, *plan.evaluations
