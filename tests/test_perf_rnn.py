@@ -224,14 +224,17 @@ def test_the_report_of_the_forecast():
     ours_, theirs = "ndtape, scan", "JAX jit, scan"
     report = {
         "rows": [
-            {**shared, "contestant": ours_, "value": 5.0, "instructions": 50_000},
+            {**shared, "contestant": ours_, "value": 5.0, "instructions": 11},
+            {**shared, "contestant": "ndtape, unrolled", "value": 8.0, "instructions": 40_000},
             {**shared, "contestant": theirs, "value": 6.0, "ndtape_over_this": {ours_: 0.8}},
         ],
         "first": [{**shared, "contestant": ours_, "value": 120.0, "fresh, s": 0.7}],
         "short": [],
     }
     (_, header, lines) = next(dlstm_tables(report))
-    assert dict(zip(header, lines[0], strict=True))["ns an instruction"] == "100"
+    counted = [dict(zip(header, line, strict=True)) for line in lines]
+    assert [row["instructions"] for row in counted] == ["11", "40 000", ""]
+    assert [row["ns an instruction"] for row in counted] == ["", "200", ""]
     verdicts = [(found, verdict) for _, found, _, verdict in dlstm_lines(report)]
     assert verdicts[:4] == [("5", "met"), ("0.7", "met"), ("0.12", "NOT met"), ("1.25", "stated")]
 
