@@ -150,6 +150,39 @@ def test_segments_of_a_network_with_captured_weights(steps, dtype):
     assert len(traced.tapes[0]) < len(XS) // steps + 15 + 20 * (dtype == np.float32)
 
 
+def segments_by_scan(wrapped, params, xs):
+    """Checkpoints around loops."""
+    h = np.zeros(4)
+    for s in range(0, len(xs), 2):
+
+        def segment(h):
+            step = lambda h, x: (nn.rnn_cell(params, h, x), None)  # noqa: E731
+            return nt.scan(step, h, xs[s : s + 2])[0]  # noqa: B023
+
+        h = wrapped(segment)(h)
+    return np.sum(h * h)
+
+
+def checkpoint_in_a_body(wrapped, params, xs):
+    """Checkpoints inside a loop."""
+
+    def step(h, x):
+        return wrapped(lambda h: nn.rnn_cell(params, h, x))(h), None
+
+    return np.sum(nt.scan(step, np.zeros(4), xs)[0] ** 2)
+
+
+@pytest.mark.parametrize("program", [segments_by_scan, checkpoint_in_a_body])
+def test_together_with_scan(program):
+    params = nn.rnn_init(np.random.default_rng(0), 3, 4)
+    kept = nt.grad(functools.partial(program, plain), (0, 1))(params, XS)
+    again = functools.partial(program, nt.checkpoint)
+    same(nt.grad(again, (0, 1))(params, XS), kept)
+    traced = nt.grad(nt.function(again), (0, 1))
+    for _ in range(2):
+        same(traced(params, XS), kept, 1e-14)
+
+
 def test_operands_that_overlap_and_whole_numbers():
     """Adjoints of a weight that comes in twice, or in part, are added up as ever."""
 
