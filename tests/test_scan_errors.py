@@ -127,7 +127,7 @@ def test_a_list_for_a_tuple():
 
 @pytest.mark.parametrize("wrong", ["text", object(), 1j, np.array(["a"]), np.array([1j]), len])
 def test_carries_that_are_no_numbers(wrong):
-    everywhere(lambda c, x, w: (c, x * w), (1.0, wrong), X, nt.TapeError, "carry[1]")  # !
+    everywhere(lambda c, x, w: (c, x * w), (1.0, wrong), X, nt.TapeError, "init[1]")  # !
 
 
 @pytest.mark.parametrize("wrong", ["text", object(), 1j, len])
@@ -170,17 +170,16 @@ def good(c, x):
 INPUTS = [
     ({"a": X, "b": S}, None, nt.ShapeError, ["xs['b']", "5", "4"]),
     ((X, [S, X[:2]]), None, nt.ShapeError, ["xs[1]"]),
-    ((X, 2.0), None, nt.ShapeError, ["xs[1]", "scalar"]),
-    (1.5, None, nt.ShapeError, ["xs", "scalar"]),
-    (np.array(1.5), None, nt.ShapeError, ["xs", "scalar"]),
-    (X, 3, nt.ArgumentError, ["length", "3", "4"]),
+    ((X, 2.0), None, nt.ShapeError, ["xs[1]", "steps"]),
+    (1.5, None, nt.ShapeError, ["xs", "steps"]),
+    (np.array(1.5), None, nt.ShapeError, ["xs", "steps"]),
+    (X, 3, nt.ShapeError, ["length", "3", "4"]),
     (X, -1, nt.ArgumentError, ["length", "-1"]),
     (None, -1, nt.ArgumentError, ["length", "-1"]),
     (None, None, nt.ArgumentError, ["length", "xs"]),
     ((), None, nt.ArgumentError, ["length", "xs"]),
     (None, 2.5, nt.ArgumentError, ["length", "2.5"]),
     (None, "3", nt.ArgumentError, ["length", "'3'"]),
-    (None, True, nt.ArgumentError, ["length", "True"]),
     (["a", "b"], None, nt.TapeError, ["xs[0]"]),
     (np.array(["a", "b"]), None, nt.TapeError, ["xs"]),
 ]  # fmt: skip
@@ -271,9 +270,17 @@ def keeps(c, x):
     return y, y
 
 
+USES = [
+    lambda z: z * 2.0,  # !
+    lambda z: nt.sin(z),  # !
+    lambda z: 0.5 + z,  # !
+    lambda z: float(z),  # !
+    lambda z: z > 0.0,  # !
+]
+
+
 @pytest.mark.parametrize("place", range(3))
-@pytest.mark.parametrize("use", [lambda z: z * 2.0, lambda z: nt.sin(z), lambda z: z + z,
-                                 lambda z: float(z), lambda z: z > 0.0])  # fmt: skip
+@pytest.mark.parametrize("use", USES)
 def test_a_value_kept_in_a_list(place, use):
     """The carry, the input, or a result of a step."""
 
@@ -432,15 +439,14 @@ def _copied(carry, ys):
 
 
 def test_no_grad_in_the_body():
-    def cost(scan):
-        def f(c, x):
-            with nt.no_grad():
-                k = nt.sin(c)
-            return c * k + x, k
+    """Refused, as in traced functions."""
 
-        return lambda c: scan(f, c, S)[0]
+    def f(c, x):
+        with nt.no_grad():  # !
+            k = nt.sin(c)
+        return c * k + x, k
 
-    assert nt.grad(cost(nt.scan))(0.5) == pytest.approx(nt.grad(cost(unrolled))(0.5), rel=1e-13)
+    refused(lambda: nt.grad(lambda c: nt.scan(f, c, S)[0])(0.5), nt.UnsupportedError, "no_grad")
 
 
 def test_nothing_is_kept_alive():
