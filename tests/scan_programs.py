@@ -423,4 +423,32 @@ def branch_inside_a_loop_inside(p: Any) -> Any:
     return outer
 
 
+@program(0.8, 0.4, X, smooth=False)
+def inner_reads_the_step(p: Any) -> Any:
+    """The loop inside uses carry and input of the step, and takes new ways at later steps."""
+
+    def outer(c: Any, x: Any) -> Any:
+        k = c * x[0]
+
+        def inner(s: Any, e: Any) -> Any:
+            s = s * k + e if s > x[1] else s * 0.5 - c * p
+            return s, s * x[2]
+
+        s, ys = nt.scan(inner, c * 0.5 if c > 0.0 else k, x)
+        return nt.tanh(s), ys.sum()
+
+    return outer
+
+
+@program({"w": W}, np.array([0.3, -0.5, 0.4]), X, smooth=False)
+def masks(p: Any) -> Any:
+    """Arrays inside have another length at each step."""
+
+    def f(h: Any, x: Any) -> Any:
+        large = h[h > x]
+        return np.tanh(h * x + large.sum()), h[np.nonzero(x > 0.1)[0]].sum() * p["w"][0, 1]
+
+    return f
+
+
 BRANCHING = {name: q for name, q in PROGRAMS.items() if not q.smooth}

@@ -250,20 +250,24 @@ def test_one_body_for_two_thousand_steps():
 # --- how much is computed -------------------------------------------------------------------------
 
 
-def evaluations(run):
-    """How many times `run` evaluates the body of its loop: forward and again in reverse."""
-    pytest.skip("the counter of body evaluations comes with the loop instruction")
-    return run()
-
-
 @every_schedule
 @pytest.mark.parametrize("steps", [1, 7, 100])
 def test_evaluations_are_those_of_the_plan(schedule, steps):
+    """Bodies evaluated by compiled code: for the values, and again for each reverse sweep."""
     q = PROGRAMS["rnn"]
-    xs = np.sin(np.arange(3.0 * steps)).reshape(steps, 3)
-    plan = schedule.plan(steps)
+    h, xs = nt.var(q.init), np.sin(np.arange(3.0 * steps)).reshape(steps, 3)
+    with nt.Tape() as tape:
+        _, ys = nt.scan(rnn(q.p), h, xs, checkpoint=schedule)
+        z = ys.sum()
+    (runner,) = tape.work.runners.values()
+    plan = schedule.plan(steps, *sizes(runner))
+    assert runner.word("evaluations") == plan.evaluations[0]
+    for repeated in (False, True):
+        tape.gradient(z, [h])
+        again = repeated and not plan.repeatable
+        assert runner.word("evaluations") == plan.evaluations[1] + again * plan.evaluations[0]
 
-    def run():
-        return nt.grad(lambda h: nt.scan(rnn(q.p), h, xs, checkpoint=schedule)[1].sum())(q.init)
 
-    assert evaluations(run) == sum(plan.evaluations)
+def sizes(runner):
+    """Bytes of a state and of the locals of a step."""
+    return 8 * sum(runner.form.carry), 8 * runner.row
