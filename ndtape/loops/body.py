@@ -25,7 +25,7 @@ from ..record.tracing import Guard, abandon, begin, end
 from ..record.values import Boolean, Integer, Leaf, Result, Var, result
 from ..record.wide import in_order
 from ..tape import Tape
-from ..trees import flatten, unflatten
+from ..trees import flatten, path_text, unflatten
 
 GUARD, CALL = CODES["guard", "vk"], WIDE_CODES["call"]
 FLOAT64 = np.dtype(np.float64)
@@ -79,6 +79,14 @@ def spec_of(x: Any) -> Spec:
         dtype = x.dtype if x.dtype.kind in "fb" else np.dtype(np.int64)
         return Spec(x.shape, dtype if dtype != np.float16 else FLOAT64)
     raise ArgumentError(f"it must be a number or an array of numbers, not {type(x).__name__}")
+
+
+def checked_spec(x: Any, what: str) -> Spec:
+    """`spec_of`, with an error that says what x is, and where."""
+    try:
+        return spec_of(x)
+    except ArgumentError as error:
+        raise ArgumentError(f"{what}: {error} [{user_line()}]") from None
 
 
 def first_slot(x: Any) -> int:
@@ -199,7 +207,12 @@ def record(
                     f"{name} must return a pair (carry, y), not {_kind(pair)} [{user_line()}]"
                 )
             (carry, carry_tree), (y, y_tree) = flatten(pair[0]), flatten(pair[1])
-            return carry_tree, y_tree, [(_placed(tape, x), spec_of(x)) for x in (*carry, *y)]
+            found = [
+                (_placed(tape, x), checked_spec(x, f"{what}{path_text(path)} of {name}"))
+                for what, leaves, tree in (("carry", carry, carry_tree), ("y", y, y_tree))
+                for x, path in zip(leaves, tree.paths(), strict=True)
+            ]
+            return carry_tree, y_tree, found
 
     try:
         carry_tree, y_tree, results = copy_context().run(run)
@@ -227,6 +240,8 @@ def _placed(tape: Recorder, x: Any) -> int:
     if isinstance(x, Array) and x.needs_grad and x.size:
         start, constant = in_order(tape, x)
         return tape.add_input(tape.constants[start : start + x.size].copy()) if constant else start
+    if not isinstance(x, (Array, np.ndarray, np.generic, int, float)):
+        return -1
     array = np.asarray(x.value if isinstance(x, Array) else x)
     if array.dtype.kind not in "fiub" or not array.size:
         return -1

@@ -112,7 +112,7 @@ class Loop:
                 self.bodies[:] = [raw.laid(self.order, inputs) for raw in self.raw]
                 raise Restart
         elif fresh:
-            raise _changed()
+            raise self._changed()
         self.bodies.append(body.laid(self.order, inputs))
 
     def _captured_numbers(self, runner: Runner, captured: Captured) -> np.ndarray:
@@ -122,7 +122,7 @@ class Loop:
             if given.key == captured.key:
                 return runner.numbers["v"][start : start + given.size].copy()
             start += given.size
-        raise _changed()
+        raise self._changed()
 
     def close(self, replayed: bool) -> None:
         """The loop is on a tape: nothing more is captured, and outer tapes are let go."""
@@ -149,7 +149,7 @@ class Loop:
             if after == before or _scalars_agree(after, before):
                 continue
             where = f"carry{path_text(path)}"
-            if before.dtype is int and after.dtype is float:  # a plain 0 to begin with
+            if before.dtype in (int, bool) and after.dtype is float:  # a plain 0 to begin with
                 self.carry[j] = Spec(None, float)
                 raise Restart
             kind: type[Exception] = ShapeError if after.shape != before.shape else ArgumentError
@@ -165,13 +165,13 @@ class Loop:
         if body.structures[1] != self.y_structure:
             raise ArgumentError(
                 f"two branches of {self.name} return y of different structures, "
-                f"{text(self.y_structure)} and {text(body.structures[1])}"
+                f"{text(self.y_structure)} and {text(body.structures[1])} [{core.user_line()}]"
             )
         for path, one, other in zip(self.y_structure.paths(), self.ys, found, strict=True):
             if one.size != other.size or (one.shape or ()) != (other.shape or ()):
                 raise ShapeError(
                     f"y{path_text(path)} of {self.name} is {one} in one branch and {other} in "
-                    "another: all steps must return alike"
+                    f"another: all steps must return alike [{core.user_line()}]"
                 )
 
     # --- running ----------------------------------------------------------------------------------
@@ -195,10 +195,16 @@ class Loop:
             work.swept = body.leading
             try:
                 work.forward()
-            except Flip:
+            except (Flip, ChangedShapeError):
                 continue
             return body
-        raise _changed()
+        raise self._changed()
+
+    def _changed(self) -> ChangedShapeError:
+        """What a traced function takes for a branch: it is recorded again."""
+        change = ChangedShapeError(f"{self.name} uses other values from outside than before")
+        change.shapes = (("captured", len(self.order)),)  # type: ignore[assignment]
+        return change
 
 
 def _scalars_agree(after: Spec, before: Spec) -> bool:
@@ -208,13 +214,6 @@ def _scalars_agree(after: Spec, before: Spec) -> bool:
     if before.shape is None:
         return before.dtype is float and (after.dtype is int or after.dtype == np.float64)
     return after.shape is None and (before.dtype, after.dtype) == (np.float64, float)
-
-
-def _changed() -> ChangedShapeError:
-    """What a traced function takes for a branch: it is recorded again."""
-    change = ChangedShapeError("the body of a loop uses other values from outside than before")
-    change.shapes = ((-1,),)  # of no array: recordings before and after do not agree
-    return change
 
 
 def _outer_numbers(captured: Captured) -> np.ndarray:
@@ -276,7 +275,11 @@ class LoopCall(Call):
         if runner is None:
             runner = work.runners[self] = self.runner(spans)
         runner.sweep(work, kind, here.start)
-        work.loops_ready(self, runner.address)
+
+    def captures_more(self, outcome: tuple[Any, ...]) -> bool:
+        """Whether this is the way on from a loop that has met what it does not capture."""
+        ((name, count),) = outcome if len(outcome) == 1 else (("", 0),)
+        return name == "captured" and len(self.loop.order) > count
 
 
 def stored(spec: Spec) -> np.dtype[Any]:
