@@ -23,7 +23,7 @@ from ndtape import nn
 
 HIDDEN, LETTER = 128, 32  # sizes of the state, and of a letter's vector
 BATCH, LENGTH = 16, 48
-PASSES, RATE, CLIP = 4, 3e-3, 1.0
+PASSES, RATE, CLIP = 4, 6e-3, 1.0
 
 
 def make_model(letters, hidden, rng):

@@ -90,7 +90,7 @@ def train(text, alphabet, steps=STEPS, hidden=HIDDEN, seed=0, quiet=False):
         params, memory = method.update(params, clipped(grads, CLIP), memory)
         losses.append(float(loss))
         if k == 0 and not quiet:
-            say(f"first gradient after {time.perf_counter() - start:.1f} s")
+            say(f"first gradient after {time.perf_counter() - start:.1f} s, compiling included")
             start = time.perf_counter()
         if (k + 1) % max(1, steps // SAMPLES) == 0 and not quiet:
             recent = np.mean(losses[-100:])

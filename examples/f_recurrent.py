@@ -1,9 +1,10 @@
 """Back-propagation through time with all its numbers: a vanilla network, an LSTM, long unrolls.
 
-F1 takes the sum over the places of a shared matrix apart, term by term, by hand and by tape. F2 is
-the exercise "compute the gradients of an LSTM, two steps": the recursion by hand, then the tape. F3
-looks at hundreds and thousands of steps: how the adjoint of the state vanishes or explodes on its
-way back, what truncation cuts off, and a picture of both.
+F1 takes the sum over the places of a shared matrix apart, term by term, by hand and by tape; the
+terms of the second and third place are exercise H5. F2 is exercise H4, "compute the gradients of an
+LSTM, two steps": the recursion by hand, then the tape. F3 looks at hundreds and thousands of steps:
+how the adjoint of the state vanishes or explodes on its way back, what truncation cuts off, and a
+picture of both.
 
     python examples/f_recurrent.py [folder for the picture, examples/output if none is given]
 """

@@ -30,7 +30,6 @@ def parse_arguments(arguments=None):
     parser.add_argument("--peers", default="all", help="'all', 'none' or names, comma-separated")
     parser.add_argument("--seconds", type=float, default=4.0, help="of rounds, for each size")
     parser.add_argument("--output", type=Path, default=rnn.RESULTS / "dlstm.json")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     peers = {"all": [n for n in rnn_race.MODULES if n != "numba"], "none": []}
     chosen.peers = peers.get(chosen.peers, chosen.peers.split(","))
@@ -45,7 +44,7 @@ def measure_all(options):
         for size in options.sizes:
             problem = Forecast(f"dlstm_{size}")
             report["rows"] += rnn.measure(problem, modules, options)
-            report["first"] += rnn.measure_first(problem, modules, __file__, rnn.LONGEST_UNROLL)
+            report["first"] += rnn.measure_first(problem, modules, rnn.LONGEST_UNROLL)
         if options.short:
             problem = Forecast(f"dlstm_{options.short}")
             report["short"] += rnn.measure_first(problem, modules, fresh=False)
@@ -55,16 +54,14 @@ def measure_all(options):
 
 
 def main(arguments=None):
-    options = parse_arguments(arguments)
-    if options.child:
-        rnn.be_the_child(Forecast(options.child[0]), *options.child[1:])
-        return
     from dlstm_report import print_lines, print_tables
 
+    options = parse_arguments(arguments)
     report = measure_all(options)
     print_tables(report, sys.stdout)
     print_lines(report, sys.stdout)
     rnn.write(report, options.output)
+    say(f"written to {options.output}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def size_table(report, name):
     for row in sorted(rows, key=lambda row: place(row["contestant"])):
         start = next((r for r in first if r["contestant"] == row["contestant"]), {})
         count, over = row.get("instructions"), row.get("ndtape_over_this", {})
+        each = count and row["contestant"] == "ndtape, unrolled"  # a scan is one instruction
         ratio = over.get(ours["contestant"]) if ours else None
         lines.append(
             [
@@ -38,7 +39,7 @@ def size_table(report, name):
                 figure(start.get("value")),
                 figure(start.get("fresh, s")),
                 f"{count:,}".replace(",", " ") if count else "",
-                figure(1e6 * row["value"] / count) if count else "",
+                figure(1e6 * row["value"] / count) if each else "",
                 "" if ratio is None else f"{ratio:.2g}×",
             ]
         )

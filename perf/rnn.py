@@ -16,13 +16,13 @@ import gc
 import itertools
 import json
 import math
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import rnn_race
 from rnn_race import memory
+from rnn_race.fresh import seconds_to_gradient
 from rnn_race.problems import problem as problem_of
 from timing import describe_machine, paired_ratio, say, spread, timed_rounds, versions
 
@@ -54,6 +54,7 @@ FIRST = "rnn_H16_B1_T200_float64"  # XLA needs minutes for a longer loop
 SECONDS = 2.0  # of rounds, for each row
 MOST = 101  # rounds
 SLOW = 3.0  # seconds; longer calls are made once and not in rounds
+PATIENCE = 20.0  # seconds; first calls that take longer are not made again
 LONGEST_UNROLL = 10  # steps that JAX is to compile in rows
 ROOM = 6 << 30  # bytes; rows whose unroll needs more are left out
 
@@ -69,7 +70,6 @@ def parse_arguments(arguments=None):
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of rounds, for each row")
     parser.add_argument("--output", type=Path, default=RESULTS / "rnn.json")
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     peers = {"all": list(rnn_race.MODULES), "none": []}
     chosen.peers = peers.get(chosen.peers, chosen.peers.split(","))
@@ -113,38 +113,15 @@ def first_call(entry, parameters):
     return time.perf_counter() - start, run, result
 
 
-def fresh_seconds(script, name, module, contestant):
-    """From the start of an interpreter to its first gradient; the second of two has warm caches."""
-    command = [sys.executable, str(script), "--child", name, module, contestant]
-    for _ in range(2):
-        start = time.time()
-        finished = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds = float(finished.stdout.split()[-1]) - start
-    return round(seconds, 3)
-
-
-def be_the_child(problem, module_name, contestant):
-    """One gradient in this fresh process; prints when it was there."""
-    from importlib import import_module
-
-    module = import_module({"ndtape": "rnn_race.ours", **rnn_race.MODULES}[module_name])
-    for entry in module.contestants(problem):
-        if entry.name == contestant:
-            first_call(entry, problem.points[0])
-            print(time.time())
-            return
-    raise ValueError(f"{module_name} has no {contestant!r}")
-
-
-def measure_first(problem, modules, script=__file__, longest=math.inf, fresh=True):
-    """First gradients: in this process, and with `fresh` in one that `script` starts."""
+def measure_first(problem, modules, longest=math.inf, fresh=True):
+    """First gradients: in this process, and with `fresh` in one of their own."""
     for module_name, module in modules.items():
         for entry in contestants(module_name, module, problem, longest):
             say(f"first gradient, {problem.title}: {entry.name}")
             seconds, _, result = first_call(entry, problem.points[0])
             problem.check(entry.name, 0, entry.read(result))
             attempts = [seconds]
-            if seconds < SLOW:  # libraries load what they need in the first one
+            if seconds < PATIENCE:  # libraries load what they need in the first one
                 attempts = [first_call(entry, problem.points[0])[0] for _ in range(3)]
             row = problem.description | {
                 "contestant": entry.name,
@@ -152,7 +129,7 @@ def measure_first(problem, modules, script=__file__, longest=math.inf, fresh=Tru
                 "unit": "ms",
             }
             if fresh and entry.name != "JAX jit, unrolled":  # which compiles as long anywhere
-                row["fresh, s"] = fresh_seconds(script, problem.name, module_name, entry.name)
+                row["fresh, s"] = seconds_to_gradient(problem.name, module_name, entry.name)
             yield row
 
 
@@ -167,7 +144,7 @@ class Timed:
         self.problem, self.module, self.entry = problem, module, entry
         self.first, self.run, result = first_call(entry, problem.points[0])
         problem.check(entry.name, 0, entry.read(result))
-        if self.first < SLOW:
+        if self.first < PATIENCE:  # libraries load what they need in the first one
             self.first, self.run, _ = first_call(entry, problem.points[0])
         self.arguments = [entry.convert(point) for point in problem.points]
         start = time.perf_counter()
@@ -246,11 +223,12 @@ def measure_all(options):
             say(f"{problem.title}: left out, about {problem.bytes >> 30} GiB for one unroll")
         else:
             report["rows"] += measure(problem, modules, options)
+            write(report, options.output)  # all rows of the grid take hours
     if options.first:
         report["first"] += measure_first(problem_of(options.first), modules)
     for steps in options.memory:
         names = options.schedules.split(";")
-        report["memory"] += memory.measure(steps, __file__, say, names)
+        report["memory"] += memory.measure(steps, say, names)
     return report
 
 
@@ -258,24 +236,19 @@ def write(report, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-    say(f"written to {path}")
 
 
 def main(arguments=None):
-    options = parse_arguments(arguments)
-    if options.child and options.child[0] == "memory":
-        memory.be_the_child(*options.child[1:])
-    elif options.child:
-        be_the_child(problem_of(options.child[0]), *options.child[1:])
-    else:
-        from rnn_report import print_lines, print_tables, save_plots
+    from rnn_report import print_lines, print_tables, save_plots
 
-        report = measure_all(options)
-        print_tables(report, sys.stdout)
-        print_lines(report, sys.stdout)
-        write(report, options.output)
-        if options.plots:
-            save_plots(report, options.output, say)
+    options = parse_arguments(arguments)
+    report = measure_all(options)
+    print_tables(report, sys.stdout)
+    print_lines(report, sys.stdout)
+    write(report, options.output)
+    say(f"written to {options.output}")
+    if options.plots:
+        save_plots(report, options.output, say)
 
 
 if __name__ == "__main__":

@@ -114,8 +114,9 @@ def memory_table(report):
             )
         longest = own[max(own)]
         again = f"{longest['evaluations'][1] / longest['T']:.3g}"
-        lines.append([name, *cells, again, figure(longest["s"])])
-    header = ["", *(f"T = {T}" for T in steps), "steps run again / T, longest", "s, longest"]
+        lines.append([name, *cells, size(longest["plan, bytes"]), again, figure(longest["s"])])
+    header = ["", *(f"T = {T}" for T in steps)]
+    header += ["plan's rows, longest", "steps run again / T, longest", "s, longest"]
     return header, lines
 
 
@@ -203,6 +204,8 @@ def root_growth(report):
     grown = last["peak, bytes"] / before["peak, bytes"]
     what = f"memory with √T checkpoints, T = {before['T']} to {last['T']}: growth over √T's"
     yield what, grown / (last["T"] / before["T"]) ** 0.5, "<=", 1.2
+    what = f"memory with √T checkpoints, T = {last['T']}: peak, MB"
+    yield what, last["peak, bytes"] / 1e6, "", None
     what = f"memory with √T checkpoints, T = {last['T']}: peak over theory"
     yield what, last["peak, bytes"] / last["theory, bytes"], "<=", 1.5
 
@@ -259,9 +262,8 @@ def save_plots(report, path, say):
     except ImportError:
         say("plots: skipped, matplotlib is not installed")
         return
-    panels = [
-        draw for draw, rows in ((draw_steps, "rows"), (draw_memory, "memory")) if report[rows]
-    ]
+    shown = ((draw_steps, drawn_rows(report)), (draw_memory, report["memory"]))
+    panels = [draw for draw, rows in shown if rows]
     if not panels:
         return
     picture = Figure(figsize=(6.5 * len(panels), 5.5), layout="constrained")
@@ -270,10 +272,14 @@ def save_plots(report, path, say):
     picture.savefig(path.with_suffix(".png"), dpi=130)
 
 
-def draw_steps(axes, report):
+def drawn_rows(report):
     """RNN, one sequence, a hundred steps, float64."""
-    rows = [r for r in report["rows"] if (r["cell"], r["B"], r["T"]) == ("rnn", 1, 100)]
-    rows = [r for r in rows if r["dtype"] == "float64"]
+    kind = ("rnn", 1, 100, "float64")
+    return [r for r in report["rows"] if (r["cell"], r["B"], r["T"], r["dtype"]) == kind]
+
+
+def draw_steps(axes, report):
+    rows = drawn_rows(report)
     for k, name in enumerate(contestants_of(rows)):
         points = sorted((r["H"], r["value"]) for r in rows if r["contestant"] == name)
         ours = name.startswith("ndtape")

@@ -17,6 +17,7 @@ import ndtape as nt
 sys.path.append(str(Path(__file__).parent.parent / "perf"))  # last: examples has a moons.py too
 
 import rnn
+import rnn_report
 from dlstm_report import lines_of as dlstm_lines
 from dlstm_report import tables as dlstm_tables
 from rnn_race import ours
@@ -159,7 +160,7 @@ CANNED = {
     ],
     "memory": [
         {"schedule": "√T", "T": T, "peak, bytes": peak, "theory, bytes": peak / 1.1,
-         "evaluations": [T, T], "s": 0.1}
+         "plan, bytes": 0, "evaluations": [T, T], "s": 0.1}
         for T, peak in ((1000, 10**6), (100_000, 11 * 10**6))
     ],
 }  # fmt: skip
@@ -207,20 +208,33 @@ def test_the_tables_go_into_the_readme(tmp_path):
     assert text.endswith("<!-- /perf:rnn -->\nafter\n")
 
 
+def test_pictures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    said = []
+    rnn_report.save_plots(CANNED, tmp_path / "rnn.json", said.append)
+    assert (tmp_path / "rnn.png").read_bytes().startswith(b"\x89PNG")
+    rnn_report.save_plots(CANNED | {"rows": [], "memory": []}, tmp_path / "no.json", said.append)
+    assert not (tmp_path / "no.png").exists()
+    assert not said
+
+
 def test_the_report_of_the_forecast():
     name = "dlstm_l2_c1024"
     shared = {"row": name, "layers": 2, "T": 1023, "dtype": "float64"}
     ours_, theirs = "ndtape, scan", "JAX jit, scan"
     report = {
         "rows": [
-            {**shared, "contestant": ours_, "value": 5.0, "instructions": 50_000},
+            {**shared, "contestant": ours_, "value": 5.0, "instructions": 11},
+            {**shared, "contestant": "ndtape, unrolled", "value": 8.0, "instructions": 40_000},
             {**shared, "contestant": theirs, "value": 6.0, "ndtape_over_this": {ours_: 0.8}},
         ],
         "first": [{**shared, "contestant": ours_, "value": 120.0, "fresh, s": 0.7}],
         "short": [],
     }
     (_, header, lines) = next(dlstm_tables(report))
-    assert dict(zip(header, lines[0], strict=True))["ns an instruction"] == "100"
+    counted = [dict(zip(header, line, strict=True)) for line in lines]
+    assert [row["instructions"] for row in counted] == ["11", "40 000", ""]
+    assert [row["ns an instruction"] for row in counted] == ["", "200", ""]
     verdicts = [(found, verdict) for _, found, _, verdict in dlstm_lines(report)]
     assert verdicts[:4] == [("5", "met"), ("0.7", "met"), ("0.12", "NOT met"), ("1.25", "stated")]
 

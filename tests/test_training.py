@@ -229,6 +229,7 @@ def test_padding_has_no_influence(batch_first):
     close(nt.grad(padded_loss)(params, 1e300), nt.grad(loss)(params))
     xs, lengths = pad_sequences(sequences, batch_first=batch_first)
     assert xs.shape == ((3, 6, 2) if batch_first else (6, 3, 2)) and lengths.tolist() == [4, 1, 6]
+    assert xs.dtype == np.float64
     ids, _ = pad_sequences([np.array([1, 2]), np.array([3])], value=-1)
     assert ids.dtype == np.int64 and ids.tolist() == [[1, 3], [2, -1]]
 

@@ -36,6 +36,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..ops import ADVANCE, RESTORE, REVERSE, STORE, TAPE
+from .revolve import recomputed, revolve
 
 REMEMBERED = 10_000  # steps of a plan that is kept for the next call; longer ones are large
 
@@ -283,7 +284,7 @@ def _plan_binomial(
     blocks = -(-steps // block)
     if blocks == 1:
         return _plan_none(steps, state_bytes, locals_bytes)
-    forward, reverse, slots = _revolve(blocks, snapshots)
+    forward, reverse, slots = revolve(blocks, snapshots)
     for rows in (forward, reverse) if block > 1 else ():
         copies = (rows[:, 0] == STORE) | (rows[:, 0] == RESTORE)
         rows[copies, 2] *= block
@@ -299,132 +300,9 @@ def _fitting(steps: int, state_bytes: int, locals_bytes: int, memory: int) -> tu
     most = max(1, min(steps - 1, (memory - locals_bytes) // max(1, state_bytes)))
     n = np.arange(1, most + 1)
     block = np.clip((memory - n * state_bytes) // max(1, locals_bytes), 1, steps)
-    again = block * _recomputed(-(-steps // block), n)
+    again = block * recomputed(-(-steps // block), n)
     best = int(again.argmin())
     return int(n[best]), int(block[best])
-
-
-def _recomputed(steps: np.ndarray, snapshots: np.ndarray) -> np.ndarray:
-    """r·T − C(n+r, r−1) for arrays of T and n."""
-    found: np.ndarray = steps * (steps - 1) // 2  # with one snapshot, where r may be as large as T
-    some = np.flatnonzero(snapshots > 1)
-    t, n = steps[some], snapshots[some]
-    r, reach, before = np.zeros_like(t), np.ones_like(t), np.zeros_like(t)
-    # reach = C(n+r, n); before = C(n+r, n+1) = C(n+r, r−1)
-    while (low := reach < t).any():
-        r += low
-        before = np.where(low, before + reach, before)
-        reach = np.where(low, reach * (n + r) // np.maximum(r, 1), reach)
-    found[some] = r * t - before
-    return found
-
-
-def _revolve(steps: int, snapshots: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Forward and reverse rows of Algorithm 799, and the slots they use, for two steps or more.
-
-    To reverse a range whose first state is held, with c slots (that one among them): go forward
-    to a state within it, keep that in the next slot, reverse what follows with c−1 slots, then
-    what comes before with c.  Ranges of one depth of this recursion are treated together, as
-    arrays; `key` is the step before which a range ends, and so says when its rows are due.
-    """
-    slots = min(snapshots, steps - 1)
-    reach = _binomials(slots, steps if slots > 1 else 2)
-    rows = _Rows()
-    rows.add(np.array([steps]), STORE, np.array([0]), np.array([0]))
-    start, end, free, here = (np.array([x]) for x in (0, steps, slots, True))
-    r = np.array([np.searchsorted(reach[slots], steps)])  # means nothing for ranges with one slot
-    while start.size:
-        single = (free == 1) | (end - start <= 1)
-        once = ~single & (r == 1)  # enough slots for every state of the range
-        rows.one_by_one(start[single], end[single], slots - free[single], here[single])
-        rows.all_stored(start[once], end[once], slots - free[once], here[once])
-        start, end, free, here, r = (x[~(single | once)] for x in (start, end, free, here, r))
-        # C(c+r−1, c) steps come before the new snapshot, or fewer, where what follows needs more.
-        least = reach[free - 1, r - 1]
-        middle = np.minimum(start + reach[free, r - 1], end - least)
-        rows.restore(end, slots - free, start, here)
-        rows.add(end, ADVANCE, start, middle)
-        rows.add(end, STORE, slots - free + 1, middle)
-        start, end, free, here, r = (
-            np.concatenate(pair) for pair in
-            [(middle, start), (end, middle), (free - 1, free),
-             (np.ones_like(here), np.zeros_like(here)), (r - (end - middle <= least), r - 1)]
-        )  # fmt: skip
-    return *rows.sorted(), slots
-
-
-def _binomials(slots: int, steps: int) -> np.ndarray:
-    """C(n+r, n) for n = 0 … slots and r = 0 … the least with C(slots+r, slots) ≥ steps."""
-    columns = [np.ones(slots + 1, np.int64)]
-    while columns[-1][-1] < steps:
-        columns.append(np.cumsum(columns[-1]))
-    return np.stack(columns, 1)
-
-
-class _Rows:
-    """Rows of a plan, collected with the step before which the range ends that they are for.
-
-    In the end they stand by descending keys, those of one key in the order in which they came.
-    """
-
-    def __init__(self) -> None:
-        self.keys: list[np.ndarray] = []
-        self.parts: list[np.ndarray] = []
-
-    def add(self, key: np.ndarray, action: Any, a: np.ndarray, b: np.ndarray) -> None:
-        self.keys.append(key)
-        self.parts.append(_interleaved((action, a, b)))
-
-    def restore(self, key: np.ndarray, slot: np.ndarray, t: np.ndarray, here: np.ndarray) -> None:
-        """Snapshots become the state, where it is not already here."""
-        self.add(key[~here], RESTORE, slot[~here], t[~here])
-
-    def one_by_one(
-        self, start: np.ndarray, end: np.ndarray, slot: np.ndarray, here: np.ndarray
-    ) -> None:
-        """Each step of ranges with one slot is reached from the first state."""
-        which, place = _expanded(end - start)
-        first, key = start[which], end[which] - place
-        self.restore(key, slot[which], first, here[which] & (place == 0))
-        far = key - 1 > first
-        self.add(key[far], ADVANCE, first[far], key[far] - 1)
-        self.add(key, TAPE, key - 1, key)
-        self.add(key, REVERSE, key - 1, key)
-
-    def all_stored(
-        self, start: np.ndarray, end: np.ndarray, slot: np.ndarray, here: np.ndarray
-    ) -> None:
-        """Ranges with a slot for each of their states but the last, which is used at once."""
-        self.restore(end, slot, start, here)
-        which, place = _expanded(
-            end - start - 1
-        )  # a step on, and its state is stored, but the last
-        states = start[which] + 1 + place
-        keys = np.repeat(end[which], 2)
-        pairs = _interleaved(
-            (ADVANCE, states - 1, states), (STORE, slot[which] + 1 + place, states)
-        )
-        wanted = ~np.repeat(states == end[which] - 1, 2) | (pairs[:, 0] == ADVANCE)
-        self.keys.append(keys[wanted])
-        self.parts.append(pairs[wanted])
-        which, place = _expanded(end - start)
-        key = end[which] - place
-        self.restore(key, slot[which] + key - 1 - start[which], key - 1, place == 0)
-        self.add(key, TAPE, key - 1, key)
-        self.add(key, REVERSE, key - 1, key)
-
-    def sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows up to the first that reverses, and the others."""
-        keys = np.concatenate(self.keys)
-        keys = keys.max() - keys
-        # By 16 bits at a time, for which NumPy has a radix sort.
-        order = np.argsort(keys.astype(np.uint16), kind="stable")
-        for shift in range(16, int(keys.max()).bit_length(), 16):
-            high = (keys[order] >> shift).astype(np.uint16)
-            order = order[np.argsort(high, kind="stable")]
-        rows = np.concatenate(self.parts)[order]
-        first = int(np.argmax(rows[:, 0] == REVERSE))
-        return rows[:first], rows[first:]
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -441,12 +319,6 @@ def _interleaved(*columns: tuple[Any, np.ndarray, np.ndarray]) -> np.ndarray:
         for i, part in enumerate(parts):
             found[:, j, i] = part
     return found.reshape(-1, 3)
-
-
-def _expanded(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each entry of each range: which range, and its place in it."""
-    which = np.repeat(np.arange(len(lengths)), lengths)
-    return which, np.arange(len(which)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def _evaluations(rows: np.ndarray) -> int:

@@ -101,13 +101,13 @@ class _Block:
         self.arguments = len(self.kinds) - len(closure.values)
         closure.forget()
         code = getattr(f, "__code__", None)  # f itself would hold what it captures
-        self.text = described(f if code is None else code, closure.plain, structure, self.fixed)
+        self.text = f if code is None else code, closure.plain, structure, self.fixed
         self.known: list[Any] | None = None  # the results at the operands of the recording
         self.value_structure: Any = None
         self.many = False
 
     def __repr__(self) -> str:
-        return self.text
+        return described(*self.text)
 
     def evaluation(
         self, operands: Sequence[Any], alone: bool, f: Callable[..., Any] | None = None

@@ -4,12 +4,12 @@ A batch that runs on by itself, h ← tanh(h Whᵀ + b), with a loss at each ste
 up: no inputs and no outputs for each step, so that all that grows with the steps is the schedule's.
 """
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+
+from .fresh import printed_by
 
 H, B = 64, 8
 WARM = 5  # steps of the call that loads kernels, before memory is looked at
@@ -22,19 +22,18 @@ SCHEDULES = {
 }
 
 
-def measure(steps, script, say, names=tuple(SCHEDULES)):
+def measure(steps, say, names=tuple(SCHEDULES)):
     """A row for each schedule at a number of steps."""
     for name in names:
         say(f"memory: {name}, {steps} steps")
-        command = [sys.executable, str(script), "--child", "memory", name, str(steps)]
-        finished = subprocess.run(command, capture_output=True, text=True, check=True)
-        words = finished.stdout.split()
-        peak, theory, held, seconds, forward, reverse = map(float, words)
+        words = map(float, printed_by("memory", name, steps))
+        peak, theory, rows, held, seconds, forward, reverse = words
         yield {
             "schedule": name,
             "T": steps,
             "peak, bytes": int(peak),
             "theory, bytes": int(theory),
+            "plan, bytes": int(rows),  # the schedule's own rows, besides
             "locals of a step, bytes": int(held),
             "state, bytes": state_bytes(),
             "evaluations": [int(forward), int(reverse)],
@@ -47,23 +46,26 @@ def state_bytes():
     return 8 * (H * B + 1)
 
 
-def be_the_child(name, steps):
-    """Prints peak and theory in bytes, locals of a step, seconds, evaluations of steps."""
+def measured(name, steps):
+    """In a fresh process: bytes at the peak, in theory, of the plan, of a step's locals; seconds,
+    evaluations of steps forwards and in reverse.
+    """
     from ndtape.loops import schedules
 
     schedule, asked = eval(SCHEDULES[name], vars(schedules)), sizes_asked(schedules.Schedule)
     call, weights = program(schedule), start()
     call(WARM)(weights)
-    run = call(int(steps))
+    run = call(steps)
     before = now("VmRSS") if forget_peak() else now("VmHWM")
     begin = time.perf_counter()
     value, gradient = run(weights)
     seconds = time.perf_counter() - begin
     peak = now("VmHWM") - before
     assert np.isfinite(value) and all(np.any(part) for part in gradient)
-    sizes = asked[-1] if asked else (state_bytes(), 4 * state_bytes())
-    plan = schedule.plan(int(steps), *sizes)
-    print(peak, plan.bytes(*sizes), sizes[1], seconds, *plan.evaluations)
+    sizes = asked[-1]
+    plan = schedule.plan(steps, *sizes)
+    rows = plan.forward.nbytes + plan.reverse.nbytes
+    return peak, plan.bytes(*sizes), rows, sizes[1], seconds, *plan.evaluations
 
 
 def sizes_asked(kind):
