@@ -231,7 +231,8 @@ class Runner:
             self._set(**{"second" if name == "forward_over_reverse" else name: address(name)})
             for work in self.works:
                 work.prepare(name)
-        self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
+        if not self.word("stage"):  # else a plan is under way, and stays what it is
+            self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
         for work in self.works:
             for name in SWEEPS[kind]:
                 work.ready_loops(KIND_OF[name], limit)
@@ -254,7 +255,9 @@ class Runner:
                 for p in (plan.forward, plan.reverse)
             )
             at = 2 * int(doubled)
-            if not all(map(np.array_equal, self.plans[at : at + 2], (forward, back))):
+            if all(map(np.array_equal, self.plans[at : at + 2], (forward, back))):
+                forward, back = self.plans[at : at + 2]
+            else:
                 self._set(stamp=0)
             self.plans[at : at + 2] = forward, back
             self._plans[int(doubled)] = where(forward), len(forward), where(back), len(back), int(

@@ -102,18 +102,19 @@ class Given(NamedTuple):
     key: Any
     size: int
     operand: Any  # a recording value with these elements
+    numbers: np.ndarray  # its values when the body was recorded
 
     @classmethod
-    def of_captured(cls, captured: Captured) -> Given:
+    def of_captured(cls, captured: Captured, numbers: np.ndarray) -> Given:
         span = Storage.span(captured.tape, captured.base, captured.size)
-        return cls(captured.key, captured.size, view(span, 0, (captured.size,), (1,)))
+        return cls(captured.key, captured.size, view(span, 0, (captured.size,), (1,)), numbers)
 
     @classmethod
     def of_leaf(cls, leaf: Any) -> Given:
         if isinstance(leaf, ArrayLeaf):
-            return cls(leaf.token, leaf.size, view(leaf, 0, (leaf.size,), (1,)))
+            return cls(leaf.token, leaf.size, view(leaf, 0, (leaf.size,), (1,)), leaf.number.copy())
         assert isinstance(leaf, Leaf)
-        return cls(leaf.token, 1, leaf)
+        return cls(leaf.token, 1, leaf, np.array([leaf.number]))
 
 
 class Body(NamedTuple):
@@ -219,7 +220,7 @@ def record(
     except BaseException:
         abandon(tape)
         raise
-    given = [(Given.of_captured(c), slot) for c, slot in tape.scope.captured]
+    given = [(Given.of_captured(c, values), slot) for c, slot, values in tape.scope.captured]
     given += [(Given.of_leaf(leaf), slot) for slot, leaf in tape.inputs if leaf is not None]
     end(tape)
     return Body(tape, given, inputs, results, (carry_tree, y_tree), tape.traced.guards)

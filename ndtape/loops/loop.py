@@ -26,7 +26,8 @@ from ..run import Flip, Workspace
 from ..trees import path_text, text
 from .body import Body, Given, Spec, record
 
-MOST_BODIES = 64
+NO_NUMBERS = np.zeros(0)
+MOST_BODIES = 256
 
 
 class Restart(Exception):
@@ -47,6 +48,7 @@ class Loop:
         schedule: Any,
     ) -> None:
         self.f: Callable[..., Any] | None = f
+        self.code = getattr(f, "__code__", None)
         self.name = name
         self.structures, self.carry, self.xs = structures, *specs
         self.steps, self.backwards, self.schedule = steps, backwards, schedule
@@ -130,7 +132,7 @@ class Loop:
         for body in self.raw:
             body.tape.scope = None
         self.raw = []
-        self.order = [given._replace(operand=None) for given in self.order]
+        self.order = [given._replace(operand=None, numbers=NO_NUMBERS) for given in self.order]
         if not replayed:
             self.f = None
 
@@ -242,19 +244,22 @@ class LoopCall(Call):
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
-        """The same program: recordings of one function are compared by it."""
+        """The same program, whatever its branches have captured: recordings are compared by it."""
         if not isinstance(other, LoopCall):
             return False
         one, two = self.loop, other.loop
+        pairs = zip(self._own(), other._own(), strict=True)
         return (
-            one.form == two.form
+            (one.code, one.carry, one.xs, one.ys) == (two.code, two.carry, two.xs, two.ys)
+            and (one.steps, one.backwards) == (two.steps, two.backwards)
             and one.schedule == two.schedule
-            and one.ys == two.ys
-            and self.shapes == other.shapes
-            and all(x is y or (x is not None and y is not None and np.array_equal(x, y))
-                    for x, y in zip(self.fixed, other.fixed, strict=True))
-            and one.bodies[0].tape.same(two.bodies[0].tape, 0, len(one.bodies[0].tape))
+            and all(x is y or (x is not None and y is not None and np.array_equal(x, y, True))
+                    for x, y in pairs)
         )  # fmt: skip
+
+    def _own(self) -> list[Any]:
+        """The plain numbers of the carry and of xs, None for recorded ones."""
+        return self.fixed[len(self.loop.order) :]
 
     def __repr__(self) -> str:
         return f"<{self.loop.name}, {self.loop.steps} steps>"

@@ -48,7 +48,7 @@ def scan(
     rest again, to the same gradient.
 
     Raises `ArgumentError` and `ShapeError` where shapes, dtypes, lengths or trees do not fit, and
-    `TooManyTapesError` where the steps go more than 64 ways through the branches of f.
+    `TooManyTapesError` where the steps go more than 256 ways through the branches of f.
 
     >>> import ndtape as nt, numpy as np
     >>> def rnn(W, xs):
@@ -166,7 +166,7 @@ class _Arguments:
             except Restart:
                 continue
 
-        runner, z = loop.evaluated(lambda: [*[_flat(g.operand) for g in loop.order], *carry, *xs])
+        runner, z = loop.evaluated(lambda: [*[g.numbers for g in loop.order], *carry, *xs])
         operands = [*[g.operand for g in loop.order], *self.carry, *self.xs]
         tape = on_tape(*operands)
         if tape is None:
