@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import TapeFullError
+from .errors import ChangedShapeError, TapeFullError
 from .ops import (
     BODY,
     FLIPPED,
@@ -22,6 +22,7 @@ from .ops import (
     MORE,
     PLANS_WORDS,
     RESUME,
+    RETRY,
     REVERSE,
     SPAN_WORDS,
 )
@@ -230,7 +231,8 @@ class Runner:
             self._set(**{"second" if name == "forward_over_reverse" else name: address(name)})
             for work in self.works:
                 work.prepare(name)
-        self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
+        if not self.word("stage"):  # else a plan is under way, and stays what it is
+            self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
         for work in self.works:
             for name in SWEEPS[kind]:
                 work.ready_loops(KIND_OF[name], limit)
@@ -253,7 +255,9 @@ class Runner:
                 for p in (plan.forward, plan.reverse)
             )
             at = 2 * int(doubled)
-            if not all(map(np.array_equal, self.plans[at : at + 2], (forward, back))):
+            if all(map(np.array_equal, self.plans[at : at + 2], (forward, back))):
+                forward, back = self.plans[at : at + 2]
+            else:
                 self._set(stamp=0)
             self.plans[at : at + 2] = forward, back
             self._plans[int(doubled)] = where(forward), len(forward), where(back), len(back), int(
@@ -275,12 +279,12 @@ class Runner:
         """A whole sweep in pieces, between which Python does what it must."""
         block, weight = self.address, max(self.slots, 1)
         how = KINDS.index(kind) + 4 * out
-        if frame and self.word("stage"):  # it has paused already in a sweep over the outer tape
-            how = RESUME
-            self._paused(self.word("why"))
         if not self.budget:
             self.budget = max(FIRST_BUDGET / weight, 1.0)
         try:
+            if frame and self.word("stage"):  # it has paused in a sweep over the outer tape
+                how = RESUME
+                self._paused(self.word("why"))
             while True:
                 budget = int(self.budget)
                 self._set(budget=budget)
@@ -306,20 +310,34 @@ class Runner:
         if status == MORE:
             return
         if status == FLIPPED:
-            first = sum(self.form.captured)
-            self.record(self, self.numbers["v"][first : self.form.inputs].copy())
-            self._meet()
-            for kind in self.ready:
-                for name in SWEEPS[kind]:
-                    self.works[-1].prepare(name)
-            self._set(variant=len(self.works) - 1)
+            self._new_body()
             return
-        work, i = self.works[self.word("variant")], self.word("at")
+        variant, i = self.word("variant"), self.word("at")
+        work = self.works[variant]
         name = self._sweep_name()
         work.frame[COLUMNS["status"]] = status
-        work.stopped(name, i)
+        try:
+            work.stopped(name, i)
+        except ChangedShapeError:  # what follows would be recorded otherwise: as at a guard
+            tried = self.word("tried") + 1
+            if tried < len(self.works):
+                self._set(at=RETRY, tried=tried, variant=(variant + 1) % len(self.works))
+            else:
+                self._new_body()
+            return
         backwards = name in ("reverse", "forward_over_reverse")
         self._set(at=i if backwards else i + 1)
+
+    def _new_body(self) -> None:
+        """No body fits this step: one is recorded."""
+        first = sum(self.form.captured)
+        self.record(self, self.numbers["v"][first : self.form.inputs].copy())
+        self._meet()
+        for work in self.works:
+            for kind in self.ready:
+                for name in SWEEPS[kind]:
+                    work.prepare(name)
+        self._set(variant=len(self.works) - 1, at=RETRY, tried=0)
 
     def _sweep_name(self) -> str:
         """Which sweep of the body is under way."""

@@ -403,6 +403,7 @@ SPAN_WORDS = 6
 # Of a plan: forward and reverse, each with its rows; whether reverse leaves what forward left.
 PLANS_WORDS = 5
 NOT_STARTED = -1  # in the words `step` and `at`
+RETRY = -2  # in `at`: the next body, on the inputs that are there
 MORE = 8  # a loop pauses: its budget of steps is used up
 RESUME = (1 << 64) - 1  # in the place of a sweep: go on where it paused
 

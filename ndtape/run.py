@@ -352,7 +352,12 @@ class Workspace:
         spans = spans_of(tape.instruction(i))
         here = slice(out, out + size)
         if hasattr(call, "sweep"):  # a loop: it has numbers of its own
-            call.sweep(self, SWEEP_KERNELS[name], here, spans)
+            try:
+                call.sweep(self, SWEEP_KERNELS[name], here, spans)
+            except ChangedShapeError as change:
+                self.swept = change.index = i
+                raise
+            self.loops_ready(tape.kind_word(i), self.runners[call].address)
             return
         v = self.arrays["v"]
         inputs = [v[s] for s in spans]
@@ -389,11 +394,12 @@ class Workspace:
                     if runner is None:
                         runner = self.runners[call] = call.runner(spans_of(instruction))
                     runner.prepare(kind, limit)
-                    self.loops_ready(call, runner.address)
+                    number = self.tape.kind_word(instruction.position)
+                    self.loops_ready(number, runner.address)
 
-    def loops_ready(self, call: Any, block: int) -> None:
-        """From now on, sweeps find the block of a loop in the frame, and run it themselves."""
-        number = 1 + next(j for j, c in enumerate(self.tape.calls) if c is call)
+    def loops_ready(self, number: int, block: int) -> None:
+        """From now on, sweeps find the block of call `number` in the frame, and run it."""
+        number += 1
         if number >= len(self.loops):
             loops = np.zeros(2 * number + 2, np.uint64)
             loops[: len(self.loops)] = self.loops

@@ -11,6 +11,8 @@ from ..record import core
 from ..record.arrays import Array, as_array, moves, storages
 from ..record.core import Recorder
 from ..record.lifetime import common_tape, make_room
+from ..record.operands import entries_of
+from ..record.scopes import place
 from ..record.storage import ArrayLeaf
 from ..record.values import Boolean, Integer, Leaf, Var, result
 from .bridge import Bridge
@@ -97,7 +99,7 @@ def _placed(x: Any, tape: Recorder) -> Any:
     if isinstance(x, Leaf):
         return tape.slot_of(x) + 1, x.number
     if not isinstance(x, Array):
-        return x.slot + 1, x.peek()
+        return place(tape, x.tape, x.slot) + 1, x.peek()
     storage, places = x.storage, x.places()
     if not places.size:
         return np.zeros(places.shape, np.int64), np.zeros(places.shape)
@@ -105,8 +107,10 @@ def _placed(x: Any, tape: Recorder) -> Any:
         assert storage.data is not None
         return tape.slot_of(storage) + 1 + places, storage.data[places]
     if storage.map is None:
-        return storage.slot + 1 + places, storage.numbers(places)
-    return np.maximum(storage.map[places], -1) + 1, storage.numbers(places)
+        first = place(tape, storage.tape, storage.slot)
+        return first + 1 + places, storage.numbers(places)
+    entries = entries_of(tape, x).reshape(places.shape)
+    return np.maximum(entries, -1) + 1, storage.numbers(places)
 
 
 # --- results --------------------------------------------------------------------------------------

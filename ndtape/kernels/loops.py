@@ -197,7 +197,7 @@ def _step(b, step):
         b[TRIED] = b[PHASE] = 0
     while b[PHASE] == 0:
         body = _body(b, b[VARIANT])
-        start = body[B_LO] if b[AT] == NONE else b[AT]
+        start = body[B_LO] if b[AT] < 0 else b[AT]
         status = _swept(b[FORWARD], body[B_FRAME], start, body[B_HI])
         if status == 0:
             b[PHASE], b[AT] = 1, NONE
@@ -214,7 +214,7 @@ def _step(b, step):
         b[VARIANT] = (b[VARIANT] + 1) % b[VARIANTS]
     if b[TANGENTS]:
         body = _body(b, b[VARIANT])
-        start = body[B_LO] if b[AT] == NONE else b[AT]
+        start = body[B_LO] if b[AT] < 0 else b[AT]
         status = _swept(b[TANGENT], body[B_FRAME], start, body[B_HI])
         if status != 0:
             return _why(b, body[B_FRAME], status)
@@ -289,7 +289,7 @@ def _step_back(b, step):
         if b[TANGENTS]:
             _seed(b, body, time, b[H], b[CARRY_H], 3)
     body = _body(b, b[VARIANT])
-    end = body[B_HI] if b[AT] == NONE else b[AT]
+    end = body[B_HI] if b[AT] < 0 else b[AT]
     status, sweep = i64(0), b[SECOND] if b[TANGENTS] else b[BACK]
     if end > body[B_LO]:
         status = _swept(sweep, body[B_FRAME], body[B_LO], end)

@@ -25,7 +25,7 @@ from ..record.tracing import Guard, abandon, begin, end
 from ..record.values import Boolean, Integer, Leaf, Result, Var, result
 from ..record.wide import in_order
 from ..tape import Tape
-from ..trees import flatten, unflatten
+from ..trees import flatten, path_text, unflatten
 
 GUARD, CALL = CODES["guard", "vk"], WIDE_CODES["call"]
 FLOAT64 = np.dtype(np.float64)
@@ -81,6 +81,14 @@ def spec_of(x: Any) -> Spec:
     raise ArgumentError(f"it must be a number or an array of numbers, not {type(x).__name__}")
 
 
+def checked_spec(x: Any, what: str) -> Spec:
+    """`spec_of`, with an error that says what x is, and where."""
+    try:
+        return spec_of(x)
+    except ArgumentError as error:
+        raise ArgumentError(f"{what}: {error} [{user_line()}]") from None
+
+
 def first_slot(x: Any) -> int:
     """Of a recording value that `Spec.on` made; -1 for an array without elements."""
     if isinstance(x, Array):
@@ -94,18 +102,19 @@ class Given(NamedTuple):
     key: Any
     size: int
     operand: Any  # a recording value with these elements
+    numbers: np.ndarray  # its values when the body was recorded
 
     @classmethod
-    def of_captured(cls, captured: Captured) -> Given:
+    def of_captured(cls, captured: Captured, numbers: np.ndarray) -> Given:
         span = Storage.span(captured.tape, captured.base, captured.size)
-        return cls(captured.key, captured.size, view(span, 0, (captured.size,), (1,)))
+        return cls(captured.key, captured.size, view(span, 0, (captured.size,), (1,)), numbers)
 
     @classmethod
     def of_leaf(cls, leaf: Any) -> Given:
         if isinstance(leaf, ArrayLeaf):
-            return cls(leaf.token, leaf.size, view(leaf, 0, (leaf.size,), (1,)))
+            return cls(leaf.token, leaf.size, view(leaf, 0, (leaf.size,), (1,)), leaf.number.copy())
         assert isinstance(leaf, Leaf)
-        return cls(leaf.token, 1, leaf)
+        return cls(leaf.token, 1, leaf, np.array([leaf.number]))
 
 
 class Body(NamedTuple):
@@ -199,14 +208,19 @@ def record(
                     f"{name} must return a pair (carry, y), not {_kind(pair)} [{user_line()}]"
                 )
             (carry, carry_tree), (y, y_tree) = flatten(pair[0]), flatten(pair[1])
-            return carry_tree, y_tree, [(_placed(tape, x), spec_of(x)) for x in (*carry, *y)]
+            found = [
+                (_placed(tape, x), checked_spec(x, f"{what}{path_text(path)} of {name}"))
+                for what, leaves, tree in (("carry", carry, carry_tree), ("y", y, y_tree))
+                for x, path in zip(leaves, tree.paths(), strict=True)
+            ]
+            return carry_tree, y_tree, found
 
     try:
         carry_tree, y_tree, results = copy_context().run(run)
     except BaseException:
         abandon(tape)
         raise
-    given = [(Given.of_captured(c), slot) for c, slot in tape.scope.captured]
+    given = [(Given.of_captured(c, values), slot) for c, slot, values in tape.scope.captured]
     given += [(Given.of_leaf(leaf), slot) for slot, leaf in tape.inputs if leaf is not None]
     end(tape)
     return Body(tape, given, inputs, results, (carry_tree, y_tree), tape.traced.guards)
@@ -227,6 +241,8 @@ def _placed(tape: Recorder, x: Any) -> int:
     if isinstance(x, Array) and x.needs_grad and x.size:
         start, constant = in_order(tape, x)
         return tape.add_input(tape.constants[start : start + x.size].copy()) if constant else start
+    if not isinstance(x, (Array, np.ndarray, np.generic, int, float)):
+        return -1
     array = np.asarray(x.value if isinstance(x, Array) else x)
     if array.dtype.kind not in "fiub" or not array.size:
         return -1

@@ -30,22 +30,17 @@ def step(loop: Loop, given: Leaves, carry: Leaves, x: Leaves) -> tuple[list[Any]
     """What the body gives, recorded here: the leaves of the next carry and of y."""
     operands = [*given, *carry, *x]
     tape = _tape(operands)
-    values = np.concatenate([np.zeros(0), *[_numbers(v) for v in operands]])
-    body = loop.fitting(values)
+    spans = [(_start(tape, v), _size(v)) for v in operands if _size(v)]
+    slots = np.concatenate([np.arange(0), *[start + np.arange(size) for start, size in spans]])
+    tape.work.forward()
+    body = loop.fitting(tape.work.array("v")[slots])
     moved = np.full(max(body.tape.slots, 1), -1, np.int64)
-    at = 0
-    for v in operands:
-        size = _size(v)
-        if size:
-            start = _start(tape, v)
-            moved[at : at + size] = start + np.arange(size)
-        at += size
-    tape = core.destination(tape)
+    moved[: len(slots)] = slots
     tape.disarm()
     inline(body.tape, tape, moved, lambda slot, seen: _guard(tape, slot))
     tape.arm()
-    slots = {int(place): int(moved[slot]) for slot, _, place in body.results}
-    return _outputs(loop, tape, slots)
+    found = {int(place): int(moved[slot]) for slot, _, place in body.results}
+    return _outputs(loop, tape, found)
 
 
 def _outputs(loop: Loop, tape: Recorder, slots: dict[int, int]) -> tuple[list[Any], list[Any]]:

@@ -26,7 +26,8 @@ from ..run import Flip, Workspace
 from ..trees import path_text, text
 from .body import Body, Given, Spec, record
 
-MOST_BODIES = 64
+NO_NUMBERS = np.zeros(0)
+MOST_BODIES = 256
 
 
 class Restart(Exception):
@@ -47,6 +48,7 @@ class Loop:
         schedule: Any,
     ) -> None:
         self.f: Callable[..., Any] | None = f
+        self.code = getattr(f, "__code__", None)
         self.name = name
         self.structures, self.carry, self.xs = structures, *specs
         self.steps, self.backwards, self.schedule = steps, backwards, schedule
@@ -112,7 +114,7 @@ class Loop:
                 self.bodies[:] = [raw.laid(self.order, inputs) for raw in self.raw]
                 raise Restart
         elif fresh:
-            raise _changed()
+            raise self._changed()
         self.bodies.append(body.laid(self.order, inputs))
 
     def _captured_numbers(self, runner: Runner, captured: Captured) -> np.ndarray:
@@ -122,7 +124,7 @@ class Loop:
             if given.key == captured.key:
                 return runner.numbers["v"][start : start + given.size].copy()
             start += given.size
-        raise _changed()
+        raise self._changed()
 
     def close(self, replayed: bool) -> None:
         """The loop is on a tape: nothing more is captured, and outer tapes are let go."""
@@ -130,7 +132,7 @@ class Loop:
         for body in self.raw:
             body.tape.scope = None
         self.raw = []
-        self.order = [given._replace(operand=None) for given in self.order]
+        self.order = [given._replace(operand=None, numbers=NO_NUMBERS) for given in self.order]
         if not replayed:
             self.f = None
 
@@ -149,7 +151,7 @@ class Loop:
             if after == before or _scalars_agree(after, before):
                 continue
             where = f"carry{path_text(path)}"
-            if before.dtype is int and after.dtype is float:  # a plain 0 to begin with
+            if before.dtype in (int, bool) and after.dtype is float:  # a plain 0 to begin with
                 self.carry[j] = Spec(None, float)
                 raise Restart
             kind: type[Exception] = ShapeError if after.shape != before.shape else ArgumentError
@@ -165,13 +167,13 @@ class Loop:
         if body.structures[1] != self.y_structure:
             raise ArgumentError(
                 f"two branches of {self.name} return y of different structures, "
-                f"{text(self.y_structure)} and {text(body.structures[1])}"
+                f"{text(self.y_structure)} and {text(body.structures[1])} [{core.user_line()}]"
             )
         for path, one, other in zip(self.y_structure.paths(), self.ys, found, strict=True):
             if one.size != other.size or (one.shape or ()) != (other.shape or ()):
                 raise ShapeError(
                     f"y{path_text(path)} of {self.name} is {one} in one branch and {other} in "
-                    "another: all steps must return alike"
+                    f"another: all steps must return alike [{core.user_line()}]"
                 )
 
     # --- running ----------------------------------------------------------------------------------
@@ -195,10 +197,16 @@ class Loop:
             work.swept = body.leading
             try:
                 work.forward()
-            except Flip:
+            except (Flip, ChangedShapeError):
                 continue
             return body
-        raise _changed()
+        raise self._changed()
+
+    def _changed(self) -> ChangedShapeError:
+        """What a traced function takes for a branch: it is recorded again."""
+        change = ChangedShapeError(f"{self.name} uses other values from outside than before")
+        change.shapes = (("captured", len(self.order)),)  # type: ignore[assignment]
+        return change
 
 
 def _scalars_agree(after: Spec, before: Spec) -> bool:
@@ -208,13 +216,6 @@ def _scalars_agree(after: Spec, before: Spec) -> bool:
     if before.shape is None:
         return before.dtype is float and (after.dtype is int or after.dtype == np.float64)
     return after.shape is None and (before.dtype, after.dtype) == (np.float64, float)
-
-
-def _changed() -> ChangedShapeError:
-    """What a traced function takes for a branch: it is recorded again."""
-    change = ChangedShapeError("the body of a loop uses other values from outside than before")
-    change.shapes = ((-1,),)  # of no array: recordings before and after do not agree
-    return change
 
 
 def _outer_numbers(captured: Captured) -> np.ndarray:
@@ -243,19 +244,22 @@ class LoopCall(Call):
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
-        """The same program: recordings of one function are compared by it."""
+        """The same program, whatever its branches have captured: recordings are compared by it."""
         if not isinstance(other, LoopCall):
             return False
         one, two = self.loop, other.loop
+        pairs = zip(self._own(), other._own(), strict=True)
         return (
-            one.form == two.form
+            (one.code, one.carry, one.xs, one.ys) == (two.code, two.carry, two.xs, two.ys)
+            and (one.steps, one.backwards) == (two.steps, two.backwards)
             and one.schedule == two.schedule
-            and one.ys == two.ys
-            and self.shapes == other.shapes
-            and all(x is y or (x is not None and y is not None and np.array_equal(x, y))
-                    for x, y in zip(self.fixed, other.fixed, strict=True))
-            and one.bodies[0].tape.same(two.bodies[0].tape, 0, len(one.bodies[0].tape))
+            and all(x is y or (x is not None and y is not None and np.array_equal(x, y, True))
+                    for x, y in pairs)
         )  # fmt: skip
+
+    def _own(self) -> list[Any]:
+        """The plain numbers of the carry and of xs, None for recorded ones."""
+        return self.fixed[len(self.loop.order) :]
 
     def __repr__(self) -> str:
         return f"<{self.loop.name}, {self.loop.steps} steps>"
@@ -276,7 +280,11 @@ class LoopCall(Call):
         if runner is None:
             runner = work.runners[self] = self.runner(spans)
         runner.sweep(work, kind, here.start)
-        work.loops_ready(self, runner.address)
+
+    def captures_more(self, outcome: tuple[Any, ...]) -> bool:
+        """Whether this is the way on from a loop that has met what it does not capture."""
+        ((name, count),) = outcome if len(outcome) == 1 else (("", 0),)
+        return name == "captured" and len(self.loop.order) > count
 
 
 def stored(spec: Spec) -> np.dtype[Any]:

@@ -16,7 +16,7 @@ from ..record.core import push_wide
 from ..record.values import Var
 from ..record.wide import in_order, on_tape
 from ..trees import flatten, path_text, unflatten
-from .body import Spec, spec_of
+from .body import Spec, checked_spec, spec_of
 from .loop import Loop, LoopCall, Restart, placed, stored
 from .schedules import Schedule, none
 
@@ -48,7 +48,7 @@ def scan(
     rest again, to the same gradient.
 
     Raises `ArgumentError` and `ShapeError` where shapes, dtypes, lengths or trees do not fit, and
-    `TooManyTapesError` where the steps go more than 64 ways through the branches of f.
+    `TooManyTapesError` where the steps go more than 256 ways through the branches of f.
 
     >>> import ndtape as nt, numpy as np
     >>> def rnn(W, xs):
@@ -71,17 +71,18 @@ class _Arguments:
         self, f: Any, init: Any, xs: Any, length: int | None, reverse: bool, checkpoint: Any
     ) -> None:
         if not callable(f):
-            raise ArgumentError(f"nt.scan takes a function first, not {type(f).__name__}")
+            raise ArgumentError(
+                f"nt.scan takes a function first, not {type(f).__name__} [{core.user_line()}]"
+            )
         if checkpoint is not None and not isinstance(checkpoint, Schedule):
             raise ArgumentError(
                 "checkpoint takes a schedule, such as nt.schedules.sqrt() or "
-                f"nt.schedules.every(10), not {checkpoint!r}"
+                f"nt.schedules.every(10), not {checkpoint!r} [{core.user_line()}]"
             )
         self.f, self.backwards = f, bool(reverse)
         self.schedule = none() if checkpoint is None else checkpoint
         self.carry, self.carry_structure = flatten(init)
         self.xs, self.xs_structure = flatten(xs)
-        self.xs = [x if hasattr(x, "shape") else plain_value(x) for x in self.xs]
         self.name = f"the body of nt.scan ({getattr(f, '__name__', type(f).__name__)})"
         self.steps = self._steps(length)
 
@@ -90,6 +91,8 @@ class _Arguments:
         steps, first = None, ""
         if length is not None:
             try:
+                if isinstance(length, bool):
+                    raise TypeError
                 steps, first = operator.index(length), "length"
             except TypeError:
                 raise ArgumentError(
@@ -99,16 +102,18 @@ class _Arguments:
                 raise ArgumentError(f"length must not be negative: {steps} [{core.user_line()}]")
         for path, x in zip(self.xs_structure.paths(), self.xs, strict=True):
             where = f"xs{path_text(path)}"
+            checked_spec(x, f"xs{path_text(path)}")
             shape = getattr(x, "shape", ())
             if not shape or isinstance(x, Var):
                 raise ShapeError(
-                    f"{where} has no axis of steps: it is {_described(x)}; lists are trees, so "
-                    f"make them arrays with np.array(...) [{core.user_line()}]"
+                    f"{where} has no axis of steps, it is a scalar ({spec_of(x)}); lists are "
+                    f"trees: make them arrays with np.array(...) [{core.user_line()}]"
                 )
             if steps is None:
                 steps, first = shape[0], where
             elif shape[0] != steps:
-                raise ShapeError(
+                kind = ArgumentError if first == "length" else ShapeError
+                raise kind(
                     f"{where} has {shape[0]} steps in its leading axis, {first} says {steps} "
                     f"[{core.user_line()}]"
                 )
@@ -119,17 +124,11 @@ class _Arguments:
         return steps
 
     def specs(self) -> tuple[list[Spec], list[Spec]]:
-        carry = [self._spec(x, "init", p) for x, p in
+        carry = [checked_spec(x, f"init, the first carry{path_text(p)}") for x, p in
                  zip(self.carry, self.carry_structure.paths(), strict=True)]  # fmt: skip
-        xs = [self._spec(x, "xs", p) for x, p in
+        xs = [checked_spec(x, f"xs{path_text(p)}") for x, p in
               zip(self.xs, self.xs_structure.paths(), strict=True)]  # fmt: skip
         return carry, [_element(spec) for spec in xs]
-
-    def _spec(self, x: Any, what: str, path: tuple[Any, ...]) -> Spec:
-        try:
-            return spec_of(x)
-        except ArgumentError as error:
-            raise ArgumentError(f"{what}{path_text(path)}: {error} [{core.user_line()}]") from None
 
     # --- results ----------------------------------------------------------------------------------
 
@@ -167,7 +166,7 @@ class _Arguments:
             except Restart:
                 continue
 
-        runner, z = loop.evaluated(lambda: [*[_flat(g.operand) for g in loop.order], *carry, *xs])
+        runner, z = loop.evaluated(lambda: [*[g.numbers for g in loop.order], *carry, *xs])
         operands = [*[g.operand for g in loop.order], *self.carry, *self.xs]
         tape = on_tape(*operands)
         if tape is None:
@@ -201,13 +200,6 @@ class _Arguments:
         return unflatten(self.carry_structure, found[:count]), unflatten(
             loop.y_structure, found[count:]
         )
-
-
-def _described(x: Any) -> str:
-    try:
-        return str(spec_of(x))
-    except ArgumentError:
-        return type(x).__name__
 
 
 def _element(spec: Spec) -> Spec:

@@ -23,6 +23,7 @@ from .arrays import Array, moves, normal, storages
 from .core import Recorder
 from .lifetime import common_tape
 from .operators import apply
+from .scopes import place
 from .storage import ArrayLeaf
 from .values import FUNCTIONS, Leaf, Result, Var, as_number
 from .wide import in_order
@@ -271,13 +272,13 @@ def _slots(tape: Recorder, x: Any) -> list[int]:
     """Where a value stands on a tape: a leaf may have been copied in more than once."""
     if isinstance(x, Array):
         if not isinstance(x.storage, ArrayLeaf):
-            return _all_slots(x)
+            return [place(tape, x.storage.tape, slot) for slot in _all_slots(x)]
         starts = [slot for slot, leaf in tape.inputs if leaf is x.storage]
         return [slot for start in starts for slot in range(start, start + x.storage.size)]
     if isinstance(x, Leaf):
         return [slot for slot, leaf in tape.inputs if leaf is x]
     core.resolve(x)
-    return [x.slot] if x.tape is tape else []
+    return [place(tape, x.tape, x.slot)] if x.tape is tape or tape.scope else []
 
 
 def check_finite(tape: Recorder) -> None:

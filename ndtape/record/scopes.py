@@ -44,8 +44,10 @@ class Scope:
     def __init__(self, tape: Recorder, numbers: Callable[[Captured], np.ndarray]) -> None:
         self.tape = tape
         self.numbers = numbers
-        self.depth = depth_of(core.current_if_any()) + 1
-        self.captured: list[tuple[Captured, int]] = []  # with the first slot of the input
+        self.outer = core.current_if_any()
+        self.depth = depth_of(self.outer) + 1
+        # With the first slot of the input, and its values.
+        self.captured: list[tuple[Captured, int, np.ndarray]] = []
         self._slots: dict[Key, int] = {}
 
     def place(self, outer: Recorder, slot: int) -> int:
@@ -54,9 +56,20 @@ class Scope:
         key = id(outer), base
         if key not in self._slots:
             captured = Captured(outer, base, size)
-            self._slots[key] = self.tape.add_input(self.numbers(captured))
-            self.captured.append((captured, self._slots[key]))
+            numbers = self._numbers_of(captured)
+            self._slots[key] = self.tape.add_input(numbers)
+            self.captured.append((captured, self._slots[key], numbers))
         return self._slots[key] + slot - base
+
+    def _numbers_of(self, captured: Captured) -> np.ndarray:
+        """Values of what lies outside; of a replayed tape, through the body around."""
+        outer = self.outer
+        if not is_over(captured.tape) or outer is None or outer.scope is None or outer.ended:
+            return self.numbers(captured)
+        slot = outer.scope.place(captured.tape, captured.base)
+        outer.work.forward()
+        found: np.ndarray = outer.work.array("v")[slot : slot + captured.size].copy()
+        return found
 
 
 def depth_of(tape: Recorder | None) -> int:
@@ -69,22 +82,32 @@ def place(tape: Recorder, owner: Recorder, slot: int) -> int:
     return slot if owner is tape else tape.scope.place(owner, slot)
 
 
+def is_over(tape: Recorder) -> bool:
+    """Whether a recording that is replayed has ended: nothing can be appended to it."""
+    return tape.ended and tape.traced is not None
+
+
 def inner(one: Recorder, other: Recorder) -> Recorder:
-    """Of two tapes that meet, one of them a body, where the operation goes."""
-    deeper = max(one, other, key=depth_of)
-    for tape in (deeper, one, other):
-        over = tape.ended and tape.traced is not None
-        if over and (tape is deeper or depth_of(one) == depth_of(other)):
-            core.refuse_ended(tape)
-    return deeper
+    """Of two tapes that meet, one of them a body, where the operation goes.
+
+    One that is over lies outside of a body that is recorded again while it is replayed; or a value
+    has escaped from it, which the body's `numbers` notices.
+    """
+    alive = [tape for tape in (one, other) if not is_over(tape)]
+    if len(alive) < 2:
+        tape = alive[0] if alive and alive[0].scope is not None else None
+        if tape is None:
+            core.refuse_ended(one if is_over(one) else other)
+        return tape
+    return max(alive, key=depth_of)
 
 
 def innermost(tape: Recorder) -> Recorder:
     """`tape`, or the body inside it that is being recorded."""
     here = core.current_if_any()
-    if here is not None and depth_of(here) > depth_of(tape) and not here.ended:
-        return here
-    return tape
+    if here is None or here.scope is None or here.ended or here is tape:
+        return tape
+    return here if is_over(tape) or depth_of(here) > depth_of(tape) else tape
 
 
 def check_write(owner: Any) -> None:

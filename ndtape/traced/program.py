@@ -335,8 +335,9 @@ def _goes(trace: Trace, i: int, outcome: Outcome) -> bool:
         return any(g.index == i and (g.outcome,) == outcome for g in trace.guards)
     if instruction.name != "call":
         return False
-    chunk = trace.tape.chunk_of(i)
-    call = trace.tape.calls[int(trace.tape.words[chunk.c[i - chunk.base] + 3])]
+    call = trace.tape.calls[trace.tape.kind_word(i)]
+    if hasattr(call, "sweep"):
+        return bool(call.captures_more(outcome))
     return tuple(shape for shape, _ in call.results) == outcome
 
 
