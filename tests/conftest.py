@@ -1,12 +1,16 @@
 """Fixtures of the whole suite: the bench of all opcodes, swept once a session, and hypothesis."""
 
+import gc
 import os
 import sys
+from types import SimpleNamespace
 
 import matrix
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from ndtape.record import lifetime
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -51,3 +55,17 @@ def eager_switching():
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def small_heap(monkeypatch):
+    """What pytest and other tests hold is set aside while this test runs.
+
+    Dropping dead instructions walks through all objects that the collector sees, a tenth of a
+    second in the middle of the suite.  What is set aside is older than all results of this test.
+    """
+    seen = SimpleNamespace(get_referrers=gc.get_referrers, get_freeze_count=lambda: 0)
+    monkeypatch.setattr(lifetime, "gc", seen)
+    gc.freeze()
+    yield
+    gc.unfreeze()
