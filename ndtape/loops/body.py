@@ -188,10 +188,11 @@ def record(
     specs: tuple[list[Spec], list[Spec]],
     numbers: np.ndarray,
     numbers_of: Callable[[Captured], np.ndarray],
+    first: bool,
 ) -> Body:
     """Run `f` once on recording values; `numbers` are those of carry and x."""
     tape = begin(name)
-    tape.scope = Scope(tape, numbers_of)
+    tape.scope = Scope(tape, numbers_of, first)
     made, start = [], 0
     for spec in (*specs[0], *specs[1]):
         made.append(spec.on(tape, numbers[start : start + spec.size]))

@@ -98,7 +98,8 @@ class Loop:
 
     def _recorded(self, numbers: np.ndarray, find: Callable[[Captured], np.ndarray]) -> Body:
         assert self.f is not None
-        return record(self.f, self.name, self.structures, (self.carry, self.xs), numbers, find)
+        specs = self.carry, self.xs
+        return record(self.f, self.name, self.structures, specs, numbers, find, self.open)
 
     def _add(self, body: Body) -> None:
         if body.guards:

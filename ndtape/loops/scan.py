@@ -112,8 +112,7 @@ class _Arguments:
             if steps is None:
                 steps, first = shape[0], where
             elif shape[0] != steps:
-                kind = ArgumentError if first == "length" else ShapeError
-                raise kind(
+                raise ShapeError(
                     f"{where} has {shape[0]} steps in its leading axis, {first} says {steps} "
                     f"[{core.user_line()}]"
                 )
@@ -124,7 +123,7 @@ class _Arguments:
         return steps
 
     def specs(self) -> tuple[list[Spec], list[Spec]]:
-        carry = [checked_spec(x, f"init, the first carry{path_text(p)}") for x, p in
+        carry = [checked_spec(x, f"init{path_text(p)}") for x, p in
                  zip(self.carry, self.carry_structure.paths(), strict=True)]  # fmt: skip
         xs = [checked_spec(x, f"xs{path_text(p)}") for x, p in
               zip(self.xs, self.xs_structure.paths(), strict=True)]  # fmt: skip

@@ -26,7 +26,7 @@ from .core import (
     transform_depth,
     user_line,
 )
-from .scopes import inner, innermost
+from .scopes import body_here
 from .storage import Storage
 from .values import Result
 
@@ -51,9 +51,16 @@ def make_room(tape: Recorder) -> None:
 
 
 def common_tape(results: Iterable[Result | Storage]) -> Recorder:
-    """The tape of the operands, joined if there are several; the current one if there is none."""
-    tape: Recorder | None = None
+    """The tape of the operands, joined if there are several; the current one if there is none.
+
+    In the body of a loop, that of the body, which captures what lies outside.
+    """
     operands: list[Any] = list(results)
+    tape = body_here()
+    if tape is not None:
+        for x in operands:
+            resolve(x)
+        return tape
     for x in operands:
         resolve(x)
         if tape is None:
@@ -62,16 +69,11 @@ def common_tape(results: Iterable[Result | Storage]) -> Recorder:
             tape = join(tape, x.tape)
     for x in operands:  # a join moves those seen before it, too
         resolve(x)
-    return current() if tape is None else innermost(tape)
+    return current() if tape is None else tape
 
 
 def join(one: Recorder, other: Recorder) -> Recorder:
-    """Append the shorter tape to the longer one; results of both stay valid.
-
-    The body of a loop is joined to nothing: it captures.
-    """
-    if one.scope is not None or other.scope is not None:
-        return inner(one, other)
+    """Append the shorter tape to the longer one; results of both stay valid."""
     if one.traced is not None or other.traced is not None:
         _refuse_join(one, other)
     if (other.kept, len(other)) > (one.kept, len(one)):

@@ -41,9 +41,12 @@ class Scope:
     `numbers(captured)` gives the values of what is captured, for the decisions that Python takes.
     """
 
-    def __init__(self, tape: Recorder, numbers: Callable[[Captured], np.ndarray]) -> None:
+    def __init__(
+        self, tape: Recorder, numbers: Callable[[Captured], np.ndarray], first: bool = True
+    ) -> None:
         self.tape = tape
         self.numbers = numbers
+        self.first = first  # the loop is being recorded, and not only another of its bodies
         self.outer = core.current_if_any()
         self.depth = depth_of(self.outer) + 1
         # With the first slot of the input, and its values.
@@ -64,7 +67,13 @@ class Scope:
     def _numbers_of(self, captured: Captured) -> np.ndarray:
         """Values of what lies outside; of a replayed tape, through the body around."""
         outer = self.outer
-        if not is_over(captured.tape) or outer is None or outer.scope is None or outer.ended:
+        if (
+            not self.first
+            or not is_over(captured.tape)
+            or outer is None
+            or outer.scope is None
+            or outer.ended
+        ):
             return self.numbers(captured)
         slot = outer.scope.place(captured.tape, captured.base)
         outer.work.forward()
@@ -87,27 +96,10 @@ def is_over(tape: Recorder) -> bool:
     return tape.ended and tape.traced is not None
 
 
-def inner(one: Recorder, other: Recorder) -> Recorder:
-    """Of two tapes that meet, one of them a body, where the operation goes.
-
-    One that is over lies outside of a body that is recorded again while it is replayed; or a value
-    has escaped from it, which the body's `numbers` notices.
-    """
-    alive = [tape for tape in (one, other) if not is_over(tape)]
-    if len(alive) < 2:
-        tape = alive[0] if alive and alive[0].scope is not None else None
-        if tape is None:
-            core.refuse_ended(one if is_over(one) else other)
-        return tape
-    return max(alive, key=depth_of)
-
-
-def innermost(tape: Recorder) -> Recorder:
-    """`tape`, or the body inside it that is being recorded."""
+def body_here() -> Recorder | None:
+    """The body that is being recorded: all operations go there, wherever their operands lie."""
     here = core.current_if_any()
-    if here is None or here.scope is None or here.ended or here is tape:
-        return tape
-    return here if is_over(tape) or depth_of(here) > depth_of(tape) else tape
+    return None if here is None or here.scope is None or here.ended else here
 
 
 def check_write(owner: Any) -> None:
