@@ -344,7 +344,7 @@ def test_a_write_into_an_array_from_outside(make):
             table[0] = c * x  # !
             return c * 0.5, None
 
-        return nt.scan(f, c, S)[0] + table[0]  # !
+        return nt.scan(f, c, S)[0] + table[0]
 
     refused(lambda: nt.grad(run)(0.5), nt.TapeError)
 
@@ -357,7 +357,7 @@ def test_a_write_into_a_recorded_array_from_outside():
             table[0] += c * x  # !
             return c * 0.5, None
 
-        return nt.scan(f, c, S)[0] + table[0]  # !
+        return nt.scan(f, c, S)[0] + table[0]
 
     refused(lambda: nt.grad(run)(0.5), nt.TapeError)
 
