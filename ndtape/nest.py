@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .ops import WIDE
+from .errors import TapeError
+from .ops import WIDE, WIDE_CODES
 
 SIZE, FLAGS, U, KIND_WORD, LOOPS, BODY = range(6)  # words of a descriptor
 LOOP = 5  # words a loop: extent and the strides of z, x, y, u
@@ -21,6 +22,14 @@ X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
 # Bits that only the words of a workspace may have: nobody wants the adjoint of this operand of a
 # product, because it is an argument that is not differentiated.
 X_QUIET, Y_QUIET = 8, 16
+
+# An `affine` (see fusion.py) has the descriptor of its activation and behind that a list: how many
+# products and spans, the rows and columns of the result, the products, the spans.
+PRODUCTS, SPANS, ROWS, COLUMNS, LISTS = range(5)
+ENTRY = 4  # words of a product (columns a, b, c of a `dot`, form) and of a span (see `span_walk`)
+# Forms of products: matrices times vectors by own loops.  Odd ones have the matrix as x, the first
+# two multiply rows of it, whose numbers lie side by side, the others add up such rows.
+GENERAL, X_ROWS, Y_ROWS, X_COLUMNS, Y_COLUMNS = range(5)
 
 Loop = tuple[int, int, int, int, int]
 OPERANDS = {w.name: w.operands for w in WIDE}
@@ -61,6 +70,35 @@ def descriptor(
     for loop in loops:
         words += loop
     return tuple(words)
+
+
+def form(words: Sequence[int]) -> int:
+    """The form of a product from its nest: a loop over results, then one over a sum."""
+    if words[LOOPS] != 2:
+        return GENERAL
+    (_, sz, sx, sy, _), (_, tz, tx, ty, _) = (
+        words[BODY + LOOP * j : BODY + LOOP * (j + 1)] for j in range(2)
+    )
+    if sz != 1 or tz != 0:
+        return GENERAL
+    for matrix, (of_result, of_sum, other, vector) in enumerate(
+        ((sx, tx, sy, ty), (sy, ty, sx, tx))
+    ):
+        if other == 0 and vector == 1 and of_sum == 1:
+            return X_ROWS + matrix
+        if other == 0 and vector == 1 and of_result == 1:
+            return X_COLUMNS + matrix
+    return GENERAL
+
+
+def parts(words: np.ndarray, c: int) -> set[int]:
+    """The codes of wide instructions whose kernels an `affine` calls."""
+    return {WIDE_CODES["dot"], int(words[c + KIND_WORD])} - {0}
+
+
+def lists(words: np.ndarray, c: int) -> int:
+    """Where the list of the `affine` with the descriptor at c begins."""
+    return c + BODY + LOOP * int(words[c + LOOPS])
 
 
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
@@ -123,6 +161,8 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
         return tuple(
             Walk(start, (n,), (1,), False, BODY + 1 + 2 * j) for j, (start, n) in enumerate(pairs)
         )
+    if kind == "skip":
+        return ()
     spans = {"wide_input": (size,), "gather": (count, size), "scatter_add": (size, count, count)}
     starts: tuple[tuple[int, str | int], ...] = ((a, "a"), (b, "b"), (u, U))
     if kind in spans:
@@ -132,10 +172,28 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
         )
     nest = body[: LOOP * loops].reshape(loops, LOOP)
     extents = tuple(nest[:, 0].tolist())
+    if kind == "affine":
+        return _affine_walks(words, c)
     return tuple(
         Walk(start, extents, tuple(nest[:, 2 + j].tolist()), bool(flags >> j & 1), place)
         for j, (start, place) in enumerate(starts[: len(OPERANDS[kind])])
     )
+
+
+def _affine_walks(words: np.ndarray, c: int) -> tuple[Walk, ...]:
+    """The factors of the products, then the spans."""
+    first = lists(words, c)
+    products, spans, rows, columns = words[first : first + LISTS].tolist()
+    found: list[Walk] = []
+    entries = words[first + LISTS : first + LISTS + ENTRY * (products + spans)].reshape(-1, ENTRY)
+    for j, (a, b, at, _) in enumerate(entries[:products].tolist()):
+        x, y = walks("dot", words, a, b, at)
+        place = LISTS + ENTRY * j + first - c
+        found += (x._replace(place=place), y._replace(place=place + 1))
+    for j, (start, row, step, constant) in enumerate(entries[products:].tolist()):
+        place = LISTS + ENTRY * (products + j) + first - c
+        found.append(Walk(start, (rows, columns), (row, step), bool(constant), place))
+    return tuple(found)
 
 
 def length(kind: str, words: np.ndarray, c: int) -> int:
@@ -144,6 +202,10 @@ def length(kind: str, words: np.ndarray, c: int) -> int:
         return BODY + int(words[c + SIZE])
     if kind == "call":
         return BODY + 1 + 2 * int(words[c + BODY])
+    if kind == "affine":
+        first = lists(words, c)
+        count = int(words[first + PRODUCTS] + words[first + SPANS])
+        return first - c + LISTS + ENTRY * count
     return BODY + LOOP * int(words[c + LOOPS])
 
 
@@ -160,6 +222,10 @@ def moved(
     pool and says where it begins.
     """
     a, b, c = columns
+    if kind == "affine":
+        raise TapeError(
+            "a tape with fused instructions cannot be rearranged: fuse it last, and once"
+        )
     fresh = words[c : c + length(kind, words, c)].copy()
     for walk in walks(kind, words, a, b, c):
         if walk.entries is not None:

@@ -30,6 +30,7 @@ from .walk import (
     WORD,
     A,
     B,
+    C,
     G,
     H,
     T,
@@ -38,7 +39,6 @@ from .walk import (
     all_finite,
     all_zero,
     at,
-    descriptor,
     fill,
     floats,
     i64,
@@ -47,6 +47,7 @@ from .walk import (
     part,
     source,
     start_odometer,
+    words_at,
 )
 
 X, Y, Z = 2, 3, 1  # where a loop's words hold the stride of x, y and the result
@@ -77,7 +78,7 @@ def _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk):
     for r in range(0, m, 4):
         rows, zr, xr, j = m - r, z + r * zm, x + r * xm, i64(0)
         if rows == 1:
-            _row(zr, keep, xr, y, n, k, xk, yk)
+            row(zr, keep, xr, y, n, k, xk, yk)
         else:
             while ROOMY and j + 8 < n:
                 place = WORD * j
@@ -90,7 +91,7 @@ def _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk):
 
 
 @part
-def _row(z, keep, x, y, n, k, xk, yk):
+def row(z, keep, x, y, n, k, xk, yk):
     """z += x @ y for a vector x."""
     j = i64(0)
     while j + 24 < n:
@@ -163,7 +164,7 @@ def _packed(z, keep, x, y, m, n, k, zm, xm, xk, yk, yn):
 
 
 @part
-def _outer(z, keep, x, y, m, n, zm, xm):
+def outer(z, keep, x, y, m, n, zm, xm):
     """z += the outer product of x and y."""
     if n < 8:  # rows that overlap as vectors would wait for each other's stores
         for r in range(m):
@@ -189,7 +190,7 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
         x, y, m, n, zm, zn, xm, xk, yk, yn = y, x, n, m, zn, zm, yn, yk, xk, xm
     side_by_side = zn == WORD and n > 1
     if k == 1 and side_by_side and yn == WORD:
-        _outer(z, keep, x, y, m, n, zm, xm)
+        outer(z, keep, x, y, m, n, zm, xm)
         return
     if side_by_side and m > 1:
         table = i8_at(u8_at(frame)[BLAS])
@@ -206,7 +207,7 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
             return
     for r in range(m):
         if side_by_side and yn == WORD:
-            _row(z + r * zm, keep, x + r * xm, y, n, k, xk, yk)
+            row(z + r * zm, keep, x + r * xm, y, n, k, xk, yk)
         elif k > 1 and xk == WORD and yk == WORD:
             _depths(z + r * zm, keep, x + r * xm, y, n, k, zn, yn)
         else:
@@ -217,9 +218,9 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
 
 
 @part
-def _products(frame, i, z, keep, x, y, iz, ix, iy):
+def _products(frame, c, z, keep, x, y, iz, ix, iy):
     """Add the products of x and y to z; iz, ix, iy say which strides of the nest they move by."""
-    words = descriptor(frame, i)
+    words = words_at(frame, c)
     m = n = k = i64(1)
     zm = zn = xm = xk = yk = yn = i64(0)
     outer = words[LOOPS]
@@ -283,9 +284,9 @@ def _elements(z, keep, x, y, count):
 
 
 @part
-def _careful_products(frame, i, z, keep, w, y, iz, iw, iy):
+def _careful_products(frame, c, z, keep, w, y, iz, iw, iy):
     """As `_products`, where a factor w of 0 makes a product 0 whatever y is."""
-    words = descriptor(frame, i)
+    words = words_at(frame, c)
     if not keep:
         fill(z, words[SIZE], 0.0)
     count = start_odometer(frame, words)
@@ -303,107 +304,131 @@ KEEP, CAREFUL = 1 << 6, 1 << 7  # add to z, and do not overwrite it; mind factor
 
 
 @kernel
-def products(frame, i, how):
-    """Add the products of x and y to z; the low bits of `how` say by which strides they move."""
+def products(frame, c, how):
+    """Add the products of x and y to z over the nest of the descriptor at c; the low bits of `how`
+    say by which strides they move."""
     address = i8_at(u8_at(frame)[SCRATCH])
     first = u8(FIRST_OPERAND)
-    z, x, y, how = address[first], address[first + 1], address[first + 2], i64(how)
+    z, x, y, c, how = address[first], address[first + 1], address[first + 2], i64(c), i64(how)
     iz, ix, iy, keep = how & 3, how >> 2 & 3, how >> 4 & 3, how >> 6 & 1
     if how & CAREFUL:
-        _careful_products(frame, i, z, keep, x, y, iz, ix, iy)
+        _careful_products(frame, c, z, keep, x, y, iz, ix, iy)
     else:
-        _products(frame, i, z, keep, x, y, iz, ix, iy)
+        _products(frame, c, z, keep, x, y, iz, ix, iy)
     return 0
 
 
 @part
-def _multiply(frame, i, z, x, y, iz, ix, iy, how):
+def multiply(frame, c, z, x, y, iz, ix, iy, how):
     """Call `products`."""
     address = i8_at(u8_at(frame)[SCRATCH])
     first = u8(FIRST_OPERAND)
     address[first], address[first + 1], address[first + 2] = z, x, y
     routine = u8_at(u8_at(frame)[BLAS])[PRODUCTS]
-    call_at(routine, frame, i, u8(iz | ix << 2 | iy << 4 | how))  # type: ignore[call-arg]
+    call_at(routine, frame, u8(c), u8(iz | ix << 2 | iy << 4 | how))  # type: ignore[call-arg]
+
+
+# --- sweeps, for an instruction with the columns a, b, c ------------------------------------------
+
+
+@part
+def factors(frame, a, b, c):
+    """The addresses of the values x and y."""
+    flags = words_at(frame, c)[FLAGS]
+    return source(frame, V, flags & X_CONSTANT, a), source(frame, V, flags & Y_CONSTANT, b)
+
+
+@part
+def care(finite):
+    return 0 if finite else CAREFUL
+
+
+@part
+def add_tangents(frame, a, b, c, t, keep, how):
+    """Sums of products of the tangent of x with y, and of x with the tangent of y."""
+    words = words_at(frame, c)
+    flags = words[FLAGS]
+    x, y = factors(frame, a, b, c)
+    if not flags & X_CONSTANT:
+        multiply(frame, c, t, at(frame, T, a), y, Z, X, Y, how | (KEEP if keep else 0))
+    elif not keep:
+        fill(t, words[SIZE], 0.0)
+    if not flags & Y_CONSTANT:
+        multiply(frame, c, t, at(frame, T, b), x, Z, Y, X, how | KEEP)
+
+
+@part
+def add_adjoints(frame, a, b, c, column, w, x, y, how):
+    """Add w * y to the adjoints of x in a column, and w * x to those of y."""
+    flags = words_at(frame, c)[FLAGS]
+    if not flags & (X_CONSTANT | X_QUIET) and y != 0:
+        multiply(frame, c, at(frame, column, a), w, y, X, Z, Y, how | KEEP)
+    if not flags & (Y_CONSTANT | Y_QUIET) and x != 0:
+        multiply(frame, c, at(frame, column, b), w, x, Y, Z, X, how | KEEP)
+
+
+@part
+def add_second(frame, a, b, c, out):
+    """Adjoints as in reverse; their tangents are the products of wt and y, and of w and yt."""
+    words = words_at(frame, c)
+    size, flags = words[SIZE], words[FLAGS]
+    w, wt = at(frame, G, out), at(frame, H, out)
+    x, y = factors(frame, a, b, c)
+    finite = all_finite(at(frame, V, out), size)
+    if not all_zero(wt, size):
+        add_adjoints(frame, a, b, c, H, wt, x, y, care(finite))
+    if not all_zero(w, size):
+        add_adjoints(frame, a, b, c, G, w, x, y, care(finite))
+        # A finite tangent of the result is made of finite tangents.
+        finite = finite and all_finite(at(frame, T, out), size)
+        xt = i64(0) if flags & X_CONSTANT else at(frame, T, a)
+        yt = i64(0) if flags & Y_CONSTANT else at(frame, T, b)
+        add_adjoints(frame, a, b, c, H, w, xt, yt, care(finite))
 
 
 # --- kernels -------------------------------------------------------------------------------------
 
 
 @part
-def _operands(frame, i):
-    """The addresses of the values x and y."""
-    flags = descriptor(frame, i)[FLAGS]
-    return (
-        source(frame, V, flags & X_CONSTANT, operand(frame, A, i)),
-        source(frame, V, flags & Y_CONSTANT, operand(frame, B, i)),
-    )
-
-
-@part
-def _care(finite):
-    return 0 if finite else CAREFUL
-
-
-@part
-def _adjoints(frame, i, column, w, x, y, care):
-    """Add w * y to the adjoints of x in a column, and w * x to those of y."""
-    flags, how = descriptor(frame, i)[FLAGS], KEEP | care
-    if not flags & (X_CONSTANT | X_QUIET) and y != 0:
-        _multiply(frame, i, at(frame, column, operand(frame, A, i)), w, y, X, Z, Y, how)
-    if not flags & (Y_CONSTANT | Y_QUIET) and x != 0:
-        _multiply(frame, i, at(frame, column, operand(frame, B, i)), w, x, Y, Z, X, how)
+def _columns_of(frame, i):
+    return operand(frame, A, i), operand(frame, B, i), operand(frame, C, i)
 
 
 @kernel
 def dot_forward(frame, i, end):
     """Sums of products of x and y."""
-    x, y = _operands(frame, i)
-    _multiply(frame, i, at(frame, V, operand(frame, OUT, i)), x, y, Z, X, Y, 0)
+    a, b, c = _columns_of(frame, i)
+    x, y = factors(frame, a, b, c)
+    multiply(frame, c, at(frame, V, operand(frame, OUT, i)), x, y, Z, X, Y, 0)
     return 0
 
 
 @kernel
 def dot_tangent(frame, i, end):
     """Sums of products of the tangent of x with y, and of x with the tangent of y."""
-    words, out = descriptor(frame, i), operand(frame, OUT, i)
-    flags, size, t = words[FLAGS], words[SIZE], at(frame, T, out)
-    x, y = _operands(frame, i)
-    how = _care(all_finite(at(frame, V, out), size))
-    if flags & X_CONSTANT:
-        fill(t, size, 0.0)
-    else:
-        _multiply(frame, i, t, at(frame, T, operand(frame, A, i)), y, Z, X, Y, how)
-    if not flags & Y_CONSTANT:
-        _multiply(frame, i, t, at(frame, T, operand(frame, B, i)), x, Z, Y, X, KEEP | how)
+    a, b, c = _columns_of(frame, i)
+    out = operand(frame, OUT, i)
+    how = care(all_finite(at(frame, V, out), words_at(frame, c)[SIZE]))
+    add_tangents(frame, a, b, c, at(frame, T, out), 0, how)
     return 0
 
 
 @kernel
 def dot_reverse(frame, i, end):
     """The adjoint of x is the product of w and y, that of y of w and x."""
-    out, size = operand(frame, OUT, i), descriptor(frame, i)[SIZE]
+    a, b, c = _columns_of(frame, i)
+    out, size = operand(frame, OUT, i), words_at(frame, c)[SIZE]
     w = at(frame, G, out)
     if not all_zero(w, size):
-        x, y = _operands(frame, i)
-        _adjoints(frame, i, G, w, x, y, _care(all_finite(at(frame, V, out), size)))
+        x, y = factors(frame, a, b, c)
+        how = care(all_finite(at(frame, V, out), size))
+        add_adjoints(frame, a, b, c, G, w, x, y, how)
     return 0
 
 
 @kernel
 def dot_second(frame, i, end):
-    """Adjoints as in reverse; their tangents are the products of wt and y, and of w and yt."""
-    words, out = descriptor(frame, i), operand(frame, OUT, i)
-    size, flags = words[SIZE], words[FLAGS]
-    w, wt = at(frame, G, out), at(frame, H, out)
-    x, y = _operands(frame, i)
-    finite = all_finite(at(frame, V, out), size)
-    if not all_zero(wt, size):
-        _adjoints(frame, i, H, wt, x, y, _care(finite))
-    if not all_zero(w, size):
-        _adjoints(frame, i, G, w, x, y, _care(finite))
-        # A finite tangent of the result is made of finite tangents.
-        finite = finite and all_finite(at(frame, T, out), size)
-        xt = i64(0) if flags & X_CONSTANT else at(frame, T, operand(frame, A, i))
-        yt = i64(0) if flags & Y_CONSTANT else at(frame, T, operand(frame, B, i))
-        _adjoints(frame, i, H, w, xt, yt, _care(finite))
+    """Adjoints and their tangents."""
+    a, b, c = _columns_of(frame, i)
+    add_second(frame, a, b, c, operand(frame, OUT, i))
     return 0

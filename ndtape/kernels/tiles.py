@@ -200,6 +200,53 @@ def depth_tile(columns: int, unroll: int) -> Any:
     return tile
 
 
+def dots_tile(rows: int) -> Any:
+    """z[r] += sum over k of x[r, k] * v[k] for m <= `rows` rows, whose numbers lie side by side.
+
+    The products of four or eight rows are added up together, see `rows_tile`.
+    """
+
+    @emitted(7, f"up to {rows} rows times a vector: (z, keep, x, v, m, depth, xm)")
+    def tile(b, z, keep, x, v, m, depth, xm):
+        # Rows behind the last one compute the first one again, and are not stored.
+        lines = [
+            b.add(x, b.select(b.icmp_signed("<", number(r), m), b.mul(xm, number(r)), number(0)))
+            for r in range(rows)
+        ]
+
+        def step(at: ir.Value, mask: ir.Value, sums: Values) -> Values:
+            factor = masked_load(b, b.add(v, at), mask, zeros())
+            return [
+                fma(b, factor, masked_load(b, b.add(line, at), mask, zeros()), s)
+                for line, s in zip(lines, sums, strict=True)
+            ]
+
+        def whole(state: Values) -> Values:
+            at, *sums = state
+            return [b.add(at, number(VECTOR_BYTES)), *step(at, everything, sums)]
+
+        def rest(state: Values) -> Values:
+            at, *sums = state
+            return [at, *step(at, mask_of(b, left), sums)]
+
+        everything = ir.Constant(ir.VectorType(I1, LANES), [True] * LANES)
+        left = b.and_(depth, number(LANES - 1))
+        at, *sums = counted(b, b.ashr(depth, number(3)), [number(0), *[zeros()] * rows], whole)
+        tail = b.zext(b.icmp_signed("!=", left, number(0)), I64)
+        _, *sums = counted(b, tail, [at, *sums], rest)
+        for _, low, high in EXCHANGES:
+            if len(sums) > 1:
+                pairs = list(zip(sums[::2], sums[1::2], strict=True))
+                sums = [plus(b, shuffled(b, *p, low), shuffled(b, *p, high)) for p in pairs]
+        if rows == LANES // 2:  # each sum in two halves
+            sums = [plus(b, sums[0], shuffled(b, sums[0], sums[0], [4, 5, 6, 7, 0, 1, 2, 3]))]
+        there = mask_of(b, m)
+        kept = b.and_(there, splat_of(b, b.trunc(keep, I1)))
+        masked_store(b, z, there, b.fadd(sums[0], masked_load(b, z, kept, zeros())))
+
+    return tile
+
+
 def outer_tile(vectors: int) -> Any:
     """z[r, j] += x[r] * y[j] for any rows and n <= 8 * vectors columns, which lie side by side."""
 

@@ -8,6 +8,7 @@ becomes a gradient: for one array, for floats, for trees of both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
 from ..run import COLUMNS, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
+from .lean import WARM, Lean, is_warm, lean, leave, output_span
 from .program import Slots, Trace
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .parameters import Parameters
     from .signature import Bound
 
-ndarray, empty = np.ndarray, np.empty
+ndarray, empty, concatenate = np.ndarray, np.empty, np.concatenate
 FLOATS = {float, np.float64}  # the second is a subclass of the first
 RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
 NEVER = (1 << 64) - 1
@@ -39,14 +41,19 @@ Key = tuple[int, int, int, int]  # one of these, root, first and count of the nu
 class Hot:
     """A workspace of a trace for fast calls, which are atomic: no caller needs one of his own."""
 
-    def __init__(self, trace: Trace, words: np.ndarray | None = None) -> None:
+    def __init__(self, trace: Trace, words: np.ndarray | None = None, warm: bool = False) -> None:
         self.trace = trace
         self.work = trace.borrow()
         self.work.own_words = words
+        self.words = words
+        self.warm = warm
+        self.lean: Lean | None = lean(trace, words) if warm else None
         self.calls = np.zeros(1, np.uint64)
         self.length = len(trace.tape)
         self.work._prepare(self.length)
         self.work.ready_loops("forward", NO_LIMIT)
+        if self.lean is not None:
+            self.lean.enter(self.work)
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
@@ -72,14 +79,20 @@ class Hot:
                     self.work.ready_loops("tangent" if name == "t" else "second", NO_LIMIT)
             second = mode == SECOND
             known, inputs = trace.leading
+            top, end = trace.tape.index_of_slot(root), self.length
+            slots = trace.tape.slots
+            if self.lean is not None:
+                known, top, end = map(self.lean.place, (known, top, end))
+                root, slots = self.lean.columns.slot(root), self.lean.columns.slots
+                first = self.lean.columns.slot(first) if mode == VALUES else first
             words = {
                 "forward": address("forward"),
                 "reverse": address("reverse") if mode == GRADIENT else 0,
                 "tangent": address("tangent") if second else 0,
                 "second": address("forward_over_reverse") if second else 0,
                 "frame": self.work.frame_address, "inputs": inputs, "known": known,
-                "end": self.length, "top": trace.tape.index_of_slot(root), "root": root,
-                "slots": trace.tape.slots, "first": first, "count": count, "runs": 0,
+                "end": end, "top": top, "root": root,
+                "slots": slots, "first": first, "count": count, "runs": 0,
                 "calls": address_of(self.calls),
             }  # fmt: skip
             self.plans[key] = np.array([words[name] for name in PLAN], np.uint64)
@@ -103,8 +116,12 @@ class Hot:
                 flipped = self.work.frame[COLUMNS["status"]] == FLIPPED
                 self.work.frame[COLUMNS["status"]] = 0
                 if flipped:
-                    self.stopped += status - 1
-                    self.work.swept = status - 1
+                    stopped = self.work.swept = status - 1
+                    if self.lean is not None:  # what was fused has left no values: start again
+                        stopped = int(self.lean.columns.positions[stopped])
+                        leave(self.work, self.words)
+                        self.work.swept = self.trace.leading[0]
+                    self.stopped += stopped
                     function.stopped[get_ident()] = self.trace, self.work
             self.trace.retire(self)
 
@@ -120,10 +137,17 @@ class Plan:
         self.words = words  # alive as long as its address is used
         self.address = address_of(words)
         self.run = entry("replay_flat")
+        if not hot.warm:
+            self.left, self.run = WARM, self._counted
         self.captures = function.captures
         self.changed = self.captures.changed  # type: ignore[union-attr]
         self.count = int(words[COUNT])
         self.bound = bound
+
+    def _counted(self, address: int, *vectors: Any) -> tuple[int, float]:
+        """A call while the trace is not warm yet; the one after the last asks for a new plan."""
+        self.left -= 1
+        return entry("replay_flat")(address, *vectors) if self.left >= 0 else (-1, 0.0)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         """The inputs as a vector; None where the arguments are not those of the plan."""
@@ -184,19 +208,34 @@ class Group(NamedTuple):
     stop: int
     floats: bool  # all leaves are floats
     order: Any  # of the keys of dicts
+    flat: type | None  # tuple or list, where its elements are the leaves
+
+    def parts(self, tree: Any) -> Any:
+        """The leaves of a tree; None where it has another structure."""
+        if self.structure is None:
+            return [tree]
+        if self.flat is not None:  # the classes of leaves, which are looked at anyway, say the rest
+            known: Any = tree if tree.__class__ is self.flat else ()
+            return known if len(known) == len(self.leaves) else None
+        parts, found = flatten(tree)
+        if found != self.structure or (self.order is not None and order_of(tree) != self.order):
+            return None
+        return parts
 
 
 class Trees(Plan):
     def __init__(
-        self, function: Function, hot: Hot, words: np.ndarray, bound: Bound, positions: Any
-    ) -> None:
+        self, function: Function, hot: Hot, words: np.ndarray, bound: Bound, positions: Any,
+        args: tuple[Any, ...], kwargs: dict[str, Any],
+    ) -> None:  # fmt: skip
         super().__init__(function, hot, words, bound)
         self.first = int(words[FIRST])
         self.positions = positions
         self.groups: list[Group] = []
         place = 0
         ordered = iter(bound.signature[2])
-        for structure, (lo, hi) in zip(bound.structures, bound.ranges, strict=True):
+        trees = zip(bound.structures, bound.ranges, [*args, kwargs], strict=False)
+        for structure, (lo, hi), tree in trees:
             leaves, start = [], place
             for x in bound.leaves[lo:hi]:
                 size = getattr(x, "size", 1)
@@ -205,22 +244,23 @@ class Trees(Plan):
                 place += size
             order = None if structure is None else next(ordered)
             floats = all(leaf[0] in FLOATS for leaf in leaves)
-            self.groups.append(Group(structure, leaves, start, place, floats, order))
+            flat = tree.__class__ if _is_flat(tree, bound.leaves[lo:hi]) else None
+            self.groups.append(Group(structure, leaves, start, place, floats, order, flat))
         self.inputs = place
+        leaves = [leaf for group in self.groups for leaf in group.leaves]
+        self.arrays = all(cls is ndarray and dtype is FLOAT64 for cls, _, dtype, *_ in leaves)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         given = (*args, kwargs) if kwargs else args
         if len(given) != len(self.groups):
             return None
+        if self.arrays:
+            return self._joined(given)
         numbers = empty(self.inputs)
         for tree, group in zip(given, self.groups, strict=True):
-            parts = [tree]
-            if group.structure is not None:
-                parts, found = flatten(tree)
-                if found != group.structure:
-                    return None
-                if group.order is not None and order_of(tree) != group.order:
-                    return None
+            parts = group.parts(tree)
+            if parts is None:
+                return None
             if group.floats:
                 if not FLOATS.issuperset(map(type, parts)):
                     return None
@@ -228,6 +268,19 @@ class Trees(Plan):
             elif not _packed(numbers, parts, group.leaves):
                 return None
         return numbers
+
+    def _joined(self, given: tuple[Any, ...]) -> np.ndarray | None:
+        """`pack` where all leaves are arrays of float64: one call instead of one a leaf."""
+        flat = []
+        for tree, group in zip(given, self.groups, strict=True):
+            parts = group.parts(tree)
+            if parts is None:
+                return None
+            for x, leaf in zip(parts, group.leaves, strict=True):
+                if x.__class__ is not ndarray or x.dtype is not FLOAT64 or x.shape != leaf[1]:
+                    return None
+                flat.append(x.ravel())
+        return concatenate(flat)
 
     def unpack(self, numbers: np.ndarray) -> Any:
         answer = []
@@ -237,8 +290,11 @@ class Trees(Plan):
                 parts = numbers[group.start - self.first : group.stop - self.first].tolist()
             else:
                 parts = [self._part(numbers, leaf) for leaf in group.leaves]
-            structure = group.structure
-            answer.append(parts[0] if structure is None else unflatten(structure, parts))
+            if group.flat is not None:
+                answer.append(group.flat(parts))
+            else:
+                structure = group.structure
+                answer.append(parts[0] if structure is None else unflatten(structure, parts))
         return answer
 
     def _part(self, numbers: np.ndarray, leaf: tuple[type, Any, Any, int, int]) -> Any:
@@ -246,8 +302,8 @@ class Trees(Plan):
         part = numbers[start - self.first : stop - self.first]
         if shape is None:
             return part.item()
-        part = part.reshape(shape)
-        return part if dtype.kind != "f" else part.astype(dtype, copy=False)
+        part.shape = shape
+        return part if dtype is FLOAT64 or dtype.kind != "f" else part.astype(dtype, copy=False)
 
 
 class Fed(Plan):
@@ -281,6 +337,13 @@ class Fed(Plan):
         return self.inner.unpack(numbers)
 
 
+def _is_flat(tree: Any, leaves: list[Any]) -> bool:
+    """Whether a tuple or list has the leaves as its elements."""
+    if tree.__class__ not in (tuple, list) or len(tree) != len(leaves):
+        return False
+    return all(map(is_, tree, leaves))
+
+
 def _packed(numbers: np.ndarray, parts: list[Any], leaves: list[Any]) -> bool:
     """Write the leaves of a tree; False where they are not those of the plan."""
     for x, (cls, shape, dtype, start, stop) in zip(parts, leaves, strict=True):
@@ -293,7 +356,9 @@ def _packed(numbers: np.ndarray, parts: list[Any], leaves: list[Any]) -> bool:
         elif x.shape != shape or x.dtype is not dtype:
             return False
         else:
-            numbers[start:stop] = (x if dtype.kind == "f" else normal(x)).ravel()
+            if dtype is not FLOAT64 and dtype.kind != "f":
+                x = normal(x)
+            numbers[start:stop] = x.ravel()
     return True
 
 
@@ -321,7 +386,8 @@ def plan_for(
         span = output_span(trace)
         if span is None:
             return None
-        hot, words = hot_words(trace, None, (VALUES, span[0], span[0], span[1] - span[0]))
+        first = span[0]
+        hot, words = hot_words(trace, None, (VALUES, first, first, span[1] - first))
     else:
         result = trace.output.single
         if not isinstance(result, Slots) or result.shape is not None or result.dtype is not float:
@@ -337,7 +403,7 @@ def plan_for(
     if program is not None and program.parameters is not None:
         made = Fed(made, program.parameters)
     if argnums is None:
-        made.reader = reader(trace, int(words[FIRST]))
+        made.reader = reader(trace, first)
     return made
 
 
@@ -352,7 +418,7 @@ def _laid_out(
             return OneArray(function, hot, words, bound)
     if not kwargs and len(args) == len(bound.leaves) and all(x.__class__ is float for x in args):
         return Floats(function, hot, words, bound, positions)
-    return Trees(function, hot, words, bound, positions)
+    return Trees(function, hot, words, bound, positions, args, kwargs)
 
 
 def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np.ndarray]:
@@ -361,9 +427,11 @@ def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np
     quiet = None if chosen is None else trace.quiet_words(tuple(chosen))
     group = None if quiet is None else tuple(chosen or ())
     with trace.lock:
-        if group not in trace.hot:
-            trace.hot[group] = Hot(trace, quiet)
-        hot: Hot = trace.hot[group]
+        warm = is_warm(trace) and key[0] != SECOND  # of second derivatives: the tape as it is
+        place = (warm, group)
+        if place not in trace.hot:
+            trace.hot[place] = Hot(trace, quiet, warm)
+        hot: Hot = trace.hot[place]
         return hot, hot.plan(trace, key)
 
 
@@ -408,15 +476,6 @@ def slots_of(x: Any) -> tuple[int, int]:
     if isinstance(x, Array):
         return (x.storage.slot, x.storage.slot + x.size) if x.size else (0, 0)
     return x.slot, x.slot + 1
-
-
-def output_span(trace: Trace) -> tuple[int, int] | None:
-    """The slots that hold all results; None where there is too much between them."""
-    parts = [p for p in trace.output.parts if isinstance(p, Slots)]
-    if not parts:
-        return None
-    first, end = min(p.start for p in parts), max(p.start + p.size for p in parts)
-    return (first, end) if end - first <= 64 + 2 * sum(p.size for p in parts) else None
 
 
 def positions_of(argnums: Any, count: int) -> tuple[int, ...]:
