@@ -215,8 +215,8 @@ class Group(NamedTuple):
         if self.structure is None:
             return [tree]
         if self.flat is not None:  # the classes of leaves, which are looked at anyway, say the rest
-            known: Any = tree if tree.__class__ is self.flat else ()
-            return known if len(known) == len(self.leaves) else None
+            same = tree.__class__ is self.flat and len(tree) == len(self.leaves)  # type: ignore
+            return tree if same else None
         parts, found = flatten(tree)
         if found != self.structure or (self.order is not None and order_of(tree) != self.order):
             return None
