@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import nest
-from ..ops import FLIPPED, PLAN
+from ..ops import FLIPPED, PLAN, WIDE_CODES
 from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
 from ..run import COLUMNS, address, entry
 from ..tape import Tape, address_of
@@ -32,8 +32,11 @@ ndarray, empty, concatenate = np.ndarray, np.empty, np.concatenate
 FLOATS = {float, np.float64}  # the second is a subclass of the first
 RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
 NEVER = (1 << 64) - 1
+DOT = WIDE_CODES["dot"]
 NO_LIMIT = 1 << 40  # steps of a loop in a fast call, which is short: see `fits`
 LONGEST_CALL = 0.01  # seconds
+PRODUCT = 0.03  # of the time of another operation: one of a sum of products
+KERNEL = 20.0  # operations that a kernel's call costs
 VALUES, GRADIENT, SECOND = range(3)
 Key = tuple[int, int, int, int]  # one of these, root, first and count of the numbers wanted
 
@@ -457,14 +460,15 @@ def fits(trace: Trace) -> bool:
 
 def cost(tape: Tape) -> float:
     """About how long value and gradient take, in seconds."""
-    operations = float(len(tape) + tape.slots)
+    operations = 2.0 * len(tape)
     chunk = tape.chunks[-1]
-    for index, _, _ in tape.wide:
+    for index, _, size in tape.wide:
         c = chunk.c[index]
         extents = tape.words[
             c + nest.BODY : c + nest.BODY + nest.LOOP * int(tape.words[c + nest.LOOPS])
         ]
-        operations += float(np.prod(extents[:: nest.LOOP], dtype=float))
+        steps = float(np.prod(extents[:: nest.LOOP], dtype=float))
+        operations += KERNEL + size + steps * (PRODUCT if chunk.op[index] == DOT else 1.0)
     for call in tape.calls:
         if hasattr(call, "sweep"):
             operations += call.loop.steps * max(cost(body.tape) for body in call.loop.bodies) / 3e-9
