@@ -7,6 +7,7 @@ becomes a gradient: for one array, for floats, for trees of both.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from operator import is_
 from threading import get_ident
@@ -21,6 +22,7 @@ from ..run import COLUMNS, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
 from .lean import WARM, Lean, is_warm, lean, leave, output_span
+from .pieces import Pieces
 from .program import Slots, Trace
 
 if TYPE_CHECKING:
@@ -60,6 +62,12 @@ class Hot:
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
+        self.lock = threading.Lock()  # held by a call in pieces
+
+    def replay(self, words: np.ndarray) -> Any:
+        """What makes a call by these words."""
+        seconds = self.trace.cost or 0.0
+        return entry("replay_flat") if seconds < LONGEST_CALL else Pieces(self, words, seconds)
 
     @property
     def runs(self) -> int:
@@ -139,7 +147,7 @@ class Plan:
         self.hot = hot
         self.words = words  # alive as long as its address is used
         self.address = address_of(words)
-        self.run = entry("replay_flat")
+        self.run = self.replay = hot.replay(words)
         if not hot.warm:
             self.left, self.run = WARM, self._counted
         self.captures = function.captures
@@ -150,7 +158,7 @@ class Plan:
     def _counted(self, address: int, *vectors: Any) -> tuple[int, float]:
         """A call while the trace is not warm yet; the one after the last asks for a new plan."""
         self.left -= 1
-        return entry("replay_flat")(address, *vectors) if self.left >= 0 else (-1, 0.0)
+        return self.replay(address, *vectors) if self.left >= 0 else (-1, 0.0)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         """The inputs as a vector; None where the arguments are not those of the plan."""
@@ -380,7 +388,9 @@ def plan_for(
     bound = function.bind(args, kwargs, positions)
     program = None if bound is None else function.program(bound)
     trace = None if program is None else program.last
-    if trace is None or bound is None or bound.statics or not bound.leaves or not fits(trace):
+    if trace is None or bound is None or bound.statics or not bound.leaves:
+        return None
+    if not fits(trace, mode):
         return None
     captures = function.captures
     if captures is None or captures.programs.get(bound.signature) is not program:
@@ -446,16 +456,18 @@ def reader(trace: Trace, first: int) -> Callable[[np.ndarray], Any] | None:
     return trace.output.shifted(first).read
 
 
-def fits(trace: Trace) -> bool:
-    """Whether sweeps over a tape are short enough for one call, and need no Python on the way.
+def fits(trace: Trace, mode: int) -> bool:
+    """Whether sweeps over a tape need no Python on the way.
 
-    The call holds the GIL and does not hear Ctrl-C: 10 ms at most, of which 5 are what threads
-    wait for one another anyway.
+    A compiled call holds the GIL and does not hear Ctrl-C: 10 ms at most, of which 5 are what
+    threads wait for one another anyway.  Longer ones go in pieces, but for loops, which pause by
+    themselves in a general call, and for second derivatives.
     """
     if trace.cost is None:
         trace.cost = cost(trace.tape)
     loops = all(hasattr(call, "sweep") for call in trace.tape.calls)
-    return loops and trace.leading[1] > 0 and trace.cost < LONGEST_CALL
+    pieces = not trace.tape.calls and mode != SECOND and len(trace.tape.chunks) == 1
+    return loops and trace.leading[1] > 0 and (pieces or trace.cost < LONGEST_CALL)
 
 
 def cost(tape: Tape) -> float:
