@@ -32,7 +32,10 @@ from .passes import Columns, sizes_of
 from .tape import SLOT_MASK
 
 DOT, ADD, SKIP, AFFINE = (WIDE_CODES[name] for name in ("dot", "add", "skip", "affine"))
-UNARY_CODES = [w.code for w in WIDE if w.row is not None and w.row.kind == UNARY]
+ROUND = WIDE_CODES["round32"]
+ACTIVATIONS = [
+    w.code for w in WIDE if w.row is not None and w.row.kind == UNARY and w.code != ROUND
+]
 # How an operand is spread over rows x columns of a result.
 NOT, FULL, EACH_ROW, EACH_COLUMN, NUMBER = range(5)
 OPERANDS = np.array([(1 << len(w.operands)) - 1 for w in WIDE])
@@ -173,6 +176,8 @@ class Groups(NamedTuple):
 
     sums: np.ndarray
     activations: np.ndarray
+    last: np.ndarray  # the instruction that has the result
+    rounded: np.ndarray
     columns: np.ndarray
     products: np.ndarray  # instructions
     product_groups: np.ndarray
@@ -196,17 +201,19 @@ def _groups(columns: Columns, sizes: np.ndarray, out: np.ndarray, links: Links) 
         return None
     shapes = _shapes(columns)
     is_add = (op == ADD) & (sizes > 1) & (shapes.x != NOT) & (shapes.y != NOT)
-    is_sum = is_dot | is_add
 
-    def inner(name: str, spread: np.ndarray) -> np.ndarray:
-        """Instructions whose operand is a whole sum that nobody else reads."""
+    def inner(name: str, spread: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """Instructions whose operand is a whole result of some others that nobody else reads."""
         writer, slot = getattr(links, name), columns[name]
-        fits: np.ndarray = (writer >= 0) & (spread == FULL) & is_sum[writer]
+        fits: np.ndarray = (writer >= 0) & (spread == FULL) & of[writer]
         fits &= (links.readers[writer] == 1) & (out[writer] == slot)
         fits &= sizes[writer] == sizes
         return fits
 
-    joins_x, joins_y = is_add & inner("a", shapes.x), is_add & inner("b", shapes.y)
+    is_round = (op == ROUND) & inner("a", shapes.x, is_dot | is_add)
+    is_sum = is_dot | is_add | is_round
+    joins_x = is_add & inner("a", shapes.x, is_sum) | is_round
+    joins_y = is_add & inner("b", shapes.y, is_sum)
     top = np.arange(count)
     top[links.a[joins_x]] = np.flatnonzero(joins_x)
     top[links.b[joins_y]] = np.flatnonzero(joins_y)
@@ -216,9 +223,11 @@ def _groups(columns: Columns, sizes: np.ndarray, out: np.ndarray, links: Links) 
         if np.array_equal(above, top):
             break
         top = above
-    activates = np.isin(op, UNARY_CODES) & inner("a", shapes.x)
-    activation = np.full(count, -1)
+    activates = np.isin(op, ACTIVATIONS) & inner("a", shapes.x, is_sum)
+    finishes = (op == ROUND) & inner("a", shapes.x, activates)
+    activation, final = np.full(count, -1), np.full(count, -1)
     activation[links.a[activates]] = np.flatnonzero(activates)
+    final[links.a[finishes]] = np.flatnonzero(finishes)
 
     broadcast = is_add & (shapes.columns > 0)
     widest, narrowest = np.zeros(count, np.int64), np.full(count, 1 << 40)
@@ -226,7 +235,9 @@ def _groups(columns: Columns, sizes: np.ndarray, out: np.ndarray, links: Links) 
     np.minimum.at(narrowest, top[broadcast], shapes.columns[broadcast])
     products = np.bincount(top[is_dot], minlength=count)
     chosen = is_sum & ~joined & (products > 0) & (widest <= narrowest)
-    chosen &= is_add | (activation >= 0)
+    chosen &= ~is_dot | (activation >= 0)
+    # Of sums that are rounded the terms need not be; but a sum in float64 may have terms that are.
+    chosen &= is_round | (np.bincount(top[is_round], minlength=count) == 0)
     if not chosen.any():
         return None
     sums = np.flatnonzero(chosen)
@@ -240,8 +251,14 @@ def _groups(columns: Columns, sizes: np.ndarray, out: np.ndarray, links: Links) 
     mine = mine[np.lexsort((latest, group[mine]))]
     layout = np.where(widest[sums] > 0, widest[sums], sizes[sums])
     spans, span_groups = _spans(columns, shapes, is_add & (group >= 0), (joins_x, joins_y), group)
-    skipped = (group >= 0) & (joined | (activation >= 0))
-    return Groups(sums, activation[sums], layout, mine, group[mine], spans, span_groups,
+    activation = activation[sums]
+    final = np.where(activation >= 0, final[activation], -1)
+    last = np.where(final >= 0, final, np.where(activation >= 0, activation, sums))
+    skipped = group >= 0
+    skipped[activation[activation >= 0]] = True
+    skipped[last] = False
+    rounded = is_round[sums] + 2 * (final >= 0)
+    return Groups(sums, activation, last, rounded, layout, mine, group[mine], spans, span_groups,
                   np.flatnonzero(skipped))  # fmt: skip
 
 
@@ -267,7 +284,7 @@ def _shapes(columns: Columns) -> Shapes:
     """One step for each different descriptor of a kind that takes part."""
     op, m = columns["op"], columns["m"]
     x, y, width = (np.zeros(len(op), np.int64) for _ in range(3))
-    for is_kind in (op == ADD, np.isin(op, UNARY_CODES)):
+    for is_kind in (op == ADD, np.isin(op, [*ACTIVATIONS, ROUND])):
         at = np.flatnonzero(is_kind)
         places, which = np.unique(columns["c"][at], return_inverse=True)
         known = np.array([_shape(m, int(c)) for c in places], np.int64).reshape(-1, 3)
@@ -295,7 +312,7 @@ def _shape(m: np.ndarray, c: int) -> tuple[int, int, int]:
 
 def _rewritten(columns: Columns, sizes: np.ndarray, out: np.ndarray, groups: Groups) -> Columns:
     """The columns with the groups' instructions replaced."""
-    last = np.where(groups.activations >= 0, groups.activations, groups.sums)
+    last = groups.last
     words, places = _lists(columns, sizes[last], groups)
     known = len(columns["m"])
     result = {name: columns[name].copy() for name in ("op", "a", "b", "c")}
@@ -326,7 +343,8 @@ def _lists(columns: Columns, sizes: np.ndarray, groups: Groups) -> tuple[np.ndar
     head[:, SIZE], head[:, LOOPS] = sizes, 1
     head[:, nest.KIND_WORD] = np.where(groups.activations >= 0, op[groups.activations], 0)
     head[:, BODY : BODY + 3] = np.stack([sizes, np.ones_like(sizes), np.ones_like(sizes)], 1)
-    head[:, HEAD:] = np.stack([products, spans, sizes // groups.columns, groups.columns], 1)
+    layout = sizes // groups.columns, groups.columns
+    head[:, HEAD:] = np.stack([products, spans, *layout, groups.rounded], 1)
     words[places[:, None] + np.arange(HEAD + LISTS)] = head
 
     at = groups.products

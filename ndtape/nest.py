@@ -24,8 +24,9 @@ X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
 X_QUIET, Y_QUIET = 8, 16
 
 # An `affine` (see fusion.py) has the descriptor of its activation and behind that a list: how many
-# products and spans, the rows and columns of the result, the products, the spans.
-PRODUCTS, SPANS, ROWS, COLUMNS, LISTS = range(5)
+# products and spans, the rows and columns of the result, what is rounded to float32 (bit 0 the sum,
+# bit 1 the result), the products, the spans.
+PRODUCTS, SPANS, ROWS, COLUMNS, ROUNDED, LISTS = range(6)
 ENTRY = 4  # words of a product (columns a, b, c of a `dot`, form) and of a span (see `span_walk`)
 # Forms of products: matrices times vectors by own loops.  Odd ones have the matrix as x, the first
 # two multiply rows of it, whose numbers lie side by side, the others add up such rows.
@@ -183,7 +184,7 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
 def _affine_walks(words: np.ndarray, c: int) -> tuple[Walk, ...]:
     """The factors of the products, then the spans."""
     first = lists(words, c)
-    products, spans, rows, columns = words[first : first + LISTS].tolist()
+    products, spans, rows, columns, _ = words[first : first + LISTS].tolist()
     found: list[Walk] = []
     entries = words[first + LISTS : first + LISTS + ENTRY * (products + spans)].reshape(-1, ENTRY)
     for j, (a, b, at, _) in enumerate(entries[:products].tolist()):

@@ -26,7 +26,7 @@ def check_affine(
     d.reject(
         first + LISTS > len(m), lambda j: f"has a list at {first[j]}; there are {len(m)} words"
     )
-    products, spans, rows, width = (m[first + j] for j in range(LISTS))
+    products, spans, rows, width, rounded = (m[first + j] for j in range(LISTS))
     room = (len(m) - first - LISTS) // ENTRY
     d.reject(
         (products < 1) | (spans < 0) | (products > room) | (spans > room - products),
@@ -35,6 +35,8 @@ def check_affine(
     fits = (rows >= 1) & (rows <= d.size) & (width >= 1) & (width <= d.size)
     d.reject(~fits | (rows * width != d.size),
              lambda j: f"has {rows[j]} x {width[j]} results and a size of {d.size[j]}")  # fmt: skip
+    d.reject((rounded < 0) | (rounded > np.where(d.count == 0, 1, 3)),
+             lambda j: f"rounds {rounded[j]}, not the sum or the result")  # fmt: skip
     owner, a, b, c, forms = _entries(m, first + LISTS, products)
     p = described(d.index[owner], np.full(len(owner), WIDE_CODES["dot"] - FIRST_WIDE), a, b, c, m,
                    " of an affine")  # fmt: skip

@@ -343,13 +343,26 @@ def test_second_derivatives_of_a_warm_function():
     np.testing.assert_allclose(nt.hessian(f)(b), want, rtol=0, atol=1e-13)
 
 
-def test_float32():
-    W, U, b, xs, h = (a.astype(np.float32) for a in shapes_of(vanilla, 3, 4, 0, 4))
-    f = nt.function(lambda p, xs: vanilla(*p, xs, h))
+@pytest.mark.parametrize("cell", [vanilla, lstm])
+def test_float32(cell):
+    """Sums are rounded once; what NumPy rounds besides is the same."""
+    W, U, b, xs, h = (a.astype(np.float32) for a in shapes_of(cell, 3, 4, 0, 4))
+    f = nt.function(lambda p, xs: cell(*p, xs, h))
     first, last = warmed(nt.value_and_grad(f), (W, U, b), xs)
+    assert "(fused: " in str(f.explain())
     for one, two in zip(first[1], last[1], strict=True):
         assert two.dtype == np.float32
         np.testing.assert_allclose(one, two, rtol=0, atol=2e-6)
+
+
+def test_a_sum_in_float64_of_products_in_float32():
+    x = some(4).astype(np.float32)
+
+    def f(W, b):
+        return np.sum((W.astype(np.float32) @ x) + b)
+
+    tape, root = recorded(f, some(4, 4), some(4))
+    assert fused(tape, root) is None
 
 
 # --- hostile words --------------------------------------------------------------------------------
@@ -383,6 +396,8 @@ BROKEN = {
     "rows": ({LIST + 2: 3}, "has 3 x 6 results"),
     "columns 0": ({LIST + 3: 0}, "has 4 x 0 results"),
     "rows that wrap": ({LIST + 2: 2**62, LIST + 3: 96}, "results and a size of 24"),
+    "rounding": ({LIST + 4: 4}, "rounds 4, not the sum"),
+    "rounding below": ({LIST + 4: -1}, "rounds -1, not the sum"),
     "a factor outside": ({word(0, 0): 10**6}, r"\(dot of an affine, wide\) reads x from"),
     "a factor negative": ({word(1, 1): -3}, r"\(dot of an affine, wide\) reads y from"),
     "a factor beyond": ({word(0, 1): HUGE}, r"\(dot of an affine, wide\) reads y from"),

@@ -8,6 +8,8 @@ go to the tiles directly: finding out what a nest is takes longer than a product
 
 from __future__ import annotations
 
+from numba import types
+
 from .._jit import call_at, u8, u8_at
 from ..nest import (
     BODY,
@@ -20,6 +22,7 @@ from ..nest import (
     LOOP,
     LOOPS,
     PRODUCTS,
+    ROUNDED,
     ROWS,
     SIZE,
     SPANS,
@@ -47,6 +50,7 @@ from .contract import (
 from .eight import load, splat, store, total
 from .tiles import dots_tile
 from .walk import (
+    OUT,
     WORD,
     A,
     C,
@@ -109,6 +113,14 @@ def _lists(frame, i):
     c = operand(frame, C, i)
     words = words_at(frame, c)
     return words_at(frame, c + BODY + LOOP * words[LOOPS])
+
+
+@part
+def _round(z, count):
+    """To the nearest float32."""
+    numbers = floats(z)
+    for j in range(count):
+        numbers[j] = types.float64(types.float32(numbers[j]))
 
 
 # --- matrices times vectors ----------------------------------------------------------------------
@@ -252,7 +264,12 @@ def affine_forward(frame, i, end):
             _times_vector(words_at(frame, c), z, keep, x, y, form)
         keep = i64(1)
         place += ENTRY
-    _activate(frame, i, FORWARD, words_at(frame, operand(frame, C, i))[KIND_WORD])
+    words, rounded = words_at(frame, operand(frame, C, i)), lists[ROUNDED]
+    if rounded & 1:
+        _round(z, words[SIZE])
+    _activate(frame, i, FORWARD, words[KIND_WORD])
+    if rounded & 2:
+        _round(at(frame, V, operand(frame, OUT, i)), words[SIZE])
     return 0
 
 

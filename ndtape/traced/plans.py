@@ -150,8 +150,8 @@ class Plan:
         self.run = self.replay = hot.replay(words)
         if not hot.warm:
             self.left, self.run = WARM, self._counted
-        self.captures = function.captures
-        self.changed = self.captures.changed  # type: ignore[union-attr]
+        self.captures: Any = None  # as `plan_for` has found them
+        self.changed: Any = None
         self.count = int(words[COUNT])
         self.bound = bound
 
