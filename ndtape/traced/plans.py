@@ -260,6 +260,7 @@ class Trees(Plan):
         self.inputs = place
         leaves = [leaf for group in self.groups for leaf in group.leaves]
         self.arrays = all(cls is ndarray and dtype is FLOAT64 for cls, _, dtype, *_ in leaves)
+        self.shapes = [[leaf[1] for leaf in group.leaves] for group in self.groups]
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         given = (*args, kwargs) if kwargs else args
@@ -283,12 +284,12 @@ class Trees(Plan):
     def _joined(self, given: tuple[Any, ...]) -> np.ndarray | None:
         """`pack` where all leaves are arrays of float64: one call instead of one a leaf."""
         flat = []
-        for tree, group in zip(given, self.groups, strict=True):
-            parts = group.parts(tree)
+        for tree, group, shapes in zip(given, self.groups, self.shapes, strict=True):
+            parts = (tree,) if group.structure is None else group.parts(tree)
             if parts is None:
                 return None
-            for x, leaf in zip(parts, group.leaves, strict=True):
-                if x.__class__ is not ndarray or x.dtype is not FLOAT64 or x.shape != leaf[1]:
+            for x, shape in zip(parts, shapes, strict=True):
+                if x.__class__ is not ndarray or x.dtype is not FLOAT64 or x.shape != shape:
                     return None
                 flat.append(x.ravel())
         return concatenate(flat)
