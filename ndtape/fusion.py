@@ -123,6 +123,8 @@ def places_of_slots(columns: Columns) -> dict[str, np.ndarray]:
     for at in c[kind == WIDE_CODES["call"] - FIRST_WIDE].tolist():
         words.append(at + BODY + 1 + 2 * np.arange(m[at + BODY]))
     words.append(_listed_slots(m, c[kind == AFFINE - FIRST_WIDE]))
+    for at in c[kind == WIDE_CODES["weights"] - FIRST_WIDE].tolist():
+        words.append(nest.slots_of_members(m, at))
     found["m"] = np.unique(np.concatenate(words))
     return found
 

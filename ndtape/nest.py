@@ -19,8 +19,8 @@ from .ops import WIDE, WIDE_CODES
 SIZE, FLAGS, U, KIND_WORD, LOOPS, BODY = range(6)  # words of a descriptor
 LOOP = 5  # words a loop: extent and the strides of z, x, y, u
 X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
-# Bits that only the words of a workspace may have: nobody wants the adjoint of this operand of a
-# product, because it is an argument that is not differentiated.
+# Nobody wants the adjoint of this operand of a product: because it is an argument that is not
+# differentiated (in the words of a workspace), or because an instruction `weights` adds it.
 X_QUIET, Y_QUIET = 8, 16
 
 # An `affine` (see fusion.py) has the descriptor of its activation and behind that a list: how many
@@ -31,6 +31,15 @@ ENTRY = 4  # words of a product (columns a, b, c of a `dot`, form) and of a span
 # Forms of products: matrices times vectors by own loops.  Odd ones have the matrix as x, the first
 # two multiply rows of it, whose numbers lie side by side, the others add up such rows.
 GENERAL, X_ROWS, Y_ROWS, X_COLUMNS, Y_COLUMNS = range(5)
+
+# Bits of U in `weights`: value, tangent and the adjoint of the factor are somebody else's work.
+SILENT = 1
+# Words of `weights` behind its loops: the first slot of the weight, how far its rows are apart, how
+# many rows and columns it has (whose numbers lie side by side); rows of a member; how far numbers
+# and rows of an adjoint and of a factor are apart; 1 where adjoints run along the rows of the
+# weight; and KIND_WORD pairs, the first slots of adjoint and factor (constants as -1 - index).
+START, STEP, HEIGHT, WIDTH, DEPTH, WS, WR, XS, XR, SIDE, PAIRS = range(11)
+MEMBER_ROWS = 64  # at most, of a member
 
 Loop = tuple[int, int, int, int, int]
 OPERANDS = {w.name: w.operands for w in WIDE}
@@ -95,6 +104,13 @@ def form(words: Sequence[int]) -> int:
 def parts(words: np.ndarray, c: int) -> set[int]:
     """The codes of wide instructions whose kernels an `affine` calls."""
     return {WIDE_CODES["dot"], int(words[c + KIND_WORD])} - {0}
+
+
+def slots_of_members(words: np.ndarray, c: int) -> np.ndarray:
+    """Where slots stand among the words that only `weights` has."""
+    first = c + BODY + LOOP * int(words[c + LOOPS])
+    pairs = np.arange(first + PAIRS, first + PAIRS + 2 * int(words[c + KIND_WORD]))
+    return np.append(pairs[words[pairs] >= 0], first + START)
 
 
 def lists(words: np.ndarray, c: int) -> int:
@@ -207,7 +223,8 @@ def length(kind: str, words: np.ndarray, c: int) -> int:
         first = lists(words, c)
         count = int(words[first + PRODUCTS] + words[first + SPANS])
         return first - c + LISTS + ENTRY * count
-    return BODY + LOOP * int(words[c + LOOPS])
+    first = BODY + LOOP * int(words[c + LOOPS])
+    return first + PAIRS + 2 * int(words[c + KIND_WORD]) if kind == "weights" else first
 
 
 def moved(
@@ -223,7 +240,7 @@ def moved(
     pool and says where it begins.
     """
     a, b, c = columns
-    if kind == "affine":
+    if kind in ("affine", "weights"):
         raise TapeError(
             "a tape with fused instructions cannot be rearranged: fuse it last, and once"
         )

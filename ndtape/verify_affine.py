@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .nest import BODY, ENTRY, LISTS, LOOP, form
+from .nest import BODY, ENTRY, LISTS, LOOP, SILENT, U, form
 from .ops import FIRST_WIDE, UNARY, WIDE, WIDE_CODES
 from .verify_wide import Descriptors, Walks, check_walks, described, nested_walks
 
@@ -61,11 +61,13 @@ def _check_activations(columns: Mapping[str, np.ndarray], d: Descriptors, out: n
     d.reject(d.flags != 0, lambda j: f"has flags {d.flags[j]}, not 0")
     plain = (d.loops == 1) & np.all(d.nest[:, :1, 1:3] == 1, (1, 2))
     d.reject(~plain, lambda j: "has loops, but not one over consecutive numbers")
-    skips = np.flatnonzero(columns["op"] == WIDE_CODES["skip"])
+    skips = columns["op"] == WIDE_CODES["skip"]
+    gathers = np.flatnonzero(columns["op"] == WIDE_CODES["weights"])
+    skips[gathers] = columns["m"][columns["c"][gathers] + np.uint32(U)] & SILENT != 0
     writer = np.searchsorted(out, d.a, "right") - 1
     within = (writer >= 0) & (writer < d.index)
     writer = np.where(within, writer, 0)
-    skipped = within & np.isin(writer, skips) & (out[writer] == d.a)
+    skipped = within & skips[writer] & (out[writer] == d.a)
     skipped &= out[writer + 1] - out[writer] == d.size
     fits = np.where(d.count == 0, d.a == out[d.index], skipped)
     d.reject(~fits, lambda j: f"sums up in the slots from {d.a[j]} on, which are not for that")

@@ -14,17 +14,34 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from .errors import BadTapeError
-from .nest import BODY, FLAGS, KIND_WORD, LOOP, LOOPS, SIZE, U, Walk, walks
+from .nest import (
+    BODY,
+    FLAGS,
+    KIND_WORD,
+    LOOP,
+    LOOPS,
+    SILENT,
+    SIZE,
+    X_QUIET,
+    Y_QUIET,
+    U,
+    Walk,
+    walks,
+)
 from .ops import FIRST_WIDE, WIDE, WIDE_CODES
 from .tape import MAX_SLOTS
+from .verify_weights import check_weights
 
 MAX_LOOPS = 48  # a word of the scratch memory each; the others are for calls of BLAS
 MAX_STEPS = 1 << 62  # of a contraction, whose loops may be more than its result and operands have
 LARGEST_ORDER = 1e4  # of polygamma
 
-NESTED = np.array([w.row is not None or w.name in ("sum", "max", "min", "dot", "cumsum", "affine")
-                   for w in WIDE])  # fmt: skip
-COUNTED = np.array([w.name in ("cumsum", "gather", "scatter_add", "call", "affine") for w in WIDE])
+PRODUCTS = ("dot", "weights")
+REDUCING = ("sum", "max", "min", *PRODUCTS)
+NESTED = np.array([w.row is not None or w.name in (*REDUCING, "cumsum", "affine") for w in WIDE])
+COUNTED = np.array([w.name in ("cumsum", "gather", "scatter_add", "call", "affine", "weights")
+                    for w in WIDE])  # fmt: skip
+QUIET = np.array([X_QUIET | Y_QUIET if w.name in PRODUCTS else 0 for w in WIDE])
 # Bit j: the operand in column a, in column b, in the word U exists.
 OPERANDS = np.array([1 if w.name == "wide_input" else (1 << len(w.operands)) - 1 for w in WIDE])
 NAMES = "xyu"
@@ -108,7 +125,7 @@ def described(
     d.reject(~NESTED[kind] & (loops != 0), lambda j: f"has {loops[j]} loops and takes none")
     end = c + BODY + LOOP * loops
     d.reject(end > len(m), lambda j: f"has words up to {end[j]}; there are {len(m)}")
-    d.reject((flags & ~OPERANDS[kind]) != 0,
+    d.reject((flags & ~(OPERANDS[kind] | QUIET[kind])) != 0,
              lambda j: f"has flags {flags[j]}, which name an operand that it has not")  # fmt: skip
     d.reject((flags != 1) & d.of_kind("wide_input"),
              lambda j: f"has flags {flags[j]}; it reads constants, which is 1")  # fmt: skip
@@ -144,6 +161,13 @@ def check_wide(
     _check_lists(d, m, out, len(k))
     _check_calls(d, m, out, calls)
     _check_orders(columns, d, m)
+    check_weights(d, m, out, len(k))
+
+
+def silent(d: Descriptors) -> np.ndarray:
+    """A mask: the instructions `weights` in a place whose result somebody else computes."""
+    mask: np.ndarray = d.of_kind("weights") & (d.u & SILENT != 0)
+    return mask
 
 
 # --- loops and results --------------------------------------------------------------------------
@@ -162,7 +186,7 @@ def _check_loops(d: Descriptors) -> None:
         text = f"has strides of an operand {name}, which it has not"
         d.reject(NESTED[d.kind] & ~d.has(operand) & moving, partial(_always, text))
     total = d.steps(np.ones_like(extents, bool))
-    d.reject((total < 0) | (~d.of_kind("dot") & (total > MAX_SLOTS)),
+    d.reject((total < 0) | (~d.of_kind(*PRODUCTS) & (total > MAX_SLOTS)),
              lambda j: "has loops with more steps than a tape has slots")  # fmt: skip
 
 
@@ -178,15 +202,16 @@ def _always(text: str, _: int) -> str:
 def _check_results(d: Descriptors) -> None:
     """Each slot of a result belongs to one place of the loops over which it moves."""
     extents, sz = d.nest[:, :, 0], d.nest[:, :, 1]
-    reduces = d.of_kind("sum", "max", "min", "dot")
+    reduces = d.of_kind(*REDUCING)
+    nested = NESTED[d.kind] & ~silent(d)
     kept = (extents > 1) & ((sz != 0) | ~reduces[:, None])
     total = d.steps(kept)
-    d.reject(NESTED[d.kind] & (total != d.size),
+    d.reject(nested & (total != d.size),
              lambda j: f"has loops over {total[j]} results and a size of {d.size[j]}")  # fmt: skip
     # A contraction may write its result in another order: from the smallest stride to the largest.
     order = np.broadcast_to(np.arange(sz.shape[1])[::-1], sz.shape)
     by_stride = np.argsort(np.where(kept, sz, 0), axis=1, kind="stable")
-    order = np.where(d.of_kind("dot")[:, None], by_stride, order)
+    order = np.where(d.of_kind(*PRODUCTS)[:, None], by_stride, order)
     step = np.ones(len(d.index), np.int64)
     bad = np.zeros(len(d.index), bool)
     rows = np.arange(len(d.index))
@@ -195,7 +220,7 @@ def _check_results(d: Descriptors) -> None:
         bad |= here & (sz[rows, j] != step)
         step = np.where(here & ~bad, step * extents[rows, j], step)
     d.reject(
-        NESTED[d.kind] & bad,
+        nested & bad,
         lambda j: f"has strides {_own(d, sz, j)} of its result, which leave gaps or overlap",
     )
     axis = d.of_kind("cumsum")
@@ -210,7 +235,8 @@ def _check_results(d: Descriptors) -> None:
 
 def _check_unused(d: Descriptors) -> None:
     for operand, place in enumerate((d.a, d.b, d.u)):
-        bad = np.flatnonzero(~d.has(operand) & (place != 0))
+        flagged = d.of_kind("weights") if operand == 2 else np.zeros(len(place), bool)
+        bad = np.flatnonzero(~d.has(operand) & ~flagged & (place != 0))  # there, U is bits
         if len(bad):
             what = f"operand {'abU'[operand]} = {place[bad[0]]}"
             d.refuse(bad[0], f"has {what}, but its operation has no such operand")

@@ -18,11 +18,29 @@ from __future__ import annotations
 from numba.core.registry import cpu_target
 
 from .._jit import call_at, i8_at, u8, u8_at
-from ..nest import BODY, FLAGS, LOOP, LOOPS, SIZE, X_CONSTANT, X_QUIET, Y_CONSTANT, Y_QUIET
+from ..nest import (
+    BODY,
+    FLAGS,
+    LOOP,
+    LOOPS,
+    SIZE,
+    X_CONSTANT,
+    X_QUIET,
+    Y_CONSTANT,
+    Y_QUIET,
+)
 from ..vmath import fma, mz
 from .blas import DGEMM, PRODUCTS, WORK, gemm
 from .eight import load, splat, store
-from .tiles import PANEL_DEPTH, columns_tile, depth_tile, outer_tile, panel, transpose_tile
+from .tiles import (
+    PANEL_DEPTH,
+    columns_tile,
+    depth_tile,
+    outer_tile,
+    panel,
+    rows_by_rows_tile,
+    transpose_tile,
+)
 from .walk import (
     BLAS,
     OUT,
@@ -55,6 +73,7 @@ X, Y, Z = 2, 3, 1  # where a loop's words hold the stride of x, y and the result
 # As many accumulators as there are registers for: 32 with AVX-512, else at most half of that width.
 ROOMY = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 TWICE = 2 if ROOMY else 1
+tile_8x2 = columns_tile(8, 2, 1)
 tile_4x2 = columns_tile(4, 2, 1)
 tile_4x1 = columns_tile(4, 1, TWICE)
 tile_1x4 = columns_tile(1, 4, TWICE)
@@ -67,7 +86,10 @@ PANEL_ROW, VECTOR = 16 * WORD, 8 * WORD
 BLOCK_ROWS = 128
 # Rows of x, and numbers of y, from which a y whose rows lie side by side is packed all the same:
 # its rows are so far apart then that they evict each other from the first cache.
-PACKING_ROWS, PACKING_SIZE = 48, 8192
+PACKING_ROWS, PACKING_SIZE = 48, 4096
+
+# Products of rows with rows, which end with the joining of lanes, against transposing y first.
+FEW_ROWS, MOST_ROWS, LONG_SUM = 4, 12, 48
 
 # --- matrices: strides in bytes ------------------------------------------------------------------
 
@@ -75,10 +97,22 @@ PACKING_ROWS, PACKING_SIZE = 48, 8192
 @part
 def _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk):
     """z += x @ y where rows of y and z lie side by side."""
-    for r in range(0, m, 4):
+    r = i64(0)
+    while r < m:
         rows, zr, xr, j = m - r, z + r * zm, x + r * xm, i64(0)
         if rows == 1:
             row(zr, keep, xr, y, n, k, xk, yk)
+        elif ROOMY and rows > 4 and n > 8:
+            while j + 8 < n:
+                place = WORD * j
+                tile_8x2(zr + place, keep, xr, y + place, rows, n - j, k, zm, xm, xk, yk)
+                j += 16
+            zr, y_rest = zr + WORD * j, y + WORD * j
+            if j < n:
+                tile_4x1(zr, keep, xr, y_rest, 4, n - j, k, zm, xm, xk, yk)
+                tile_4x1(zr + 4 * zm, keep, xr + 4 * xm, y_rest, rows - 4, n - j, k,
+                         zm, xm, xk, yk)  # fmt: skip
+            r += 4
         else:
             while ROOMY and j + 8 < n:
                 place = WORD * j
@@ -88,6 +122,7 @@ def _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk):
                 place = WORD * j
                 tile_4x1(zr + place, keep, xr, y + place, rows, n - j, k, zm, xm, xk, yk)
                 j += 8
+        r += 4
 
 
 @part
@@ -201,6 +236,13 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
         apart = abs(zm) >= WORD * n
         if apart and yn == WORD and (m < PACKING_ROWS or n * k < PACKING_SIZE):
             _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk)
+            return
+        short = ROOMY and (m <= FEW_ROWS or (m <= MOST_ROWS and k >= LONG_SUM))
+        if apart and xk == WORD and yk == WORD and short:
+            for r in range(0, m, 4):
+                for j in range(0, n, 4):
+                    rows_by_rows_tile(z + r * zm + j * WORD, keep, x + r * xm, y + j * yn,
+                                      m - r, n - j, k, zm, xm, yn)  # fmt: skip
             return
         if apart and m >= 4:
             _packed(z, keep, x, y, m, n, k, zm, xm, xk, yk, yn)
@@ -394,41 +436,64 @@ def _columns_of(frame, i):
     return operand(frame, A, i), operand(frame, B, i), operand(frame, C, i)
 
 
-@kernel
-def dot_forward(frame, i, end):
+@part
+def values(frame, i):
     """Sums of products of x and y."""
     a, b, c = _columns_of(frame, i)
     x, y = factors(frame, a, b, c)
     multiply(frame, c, at(frame, V, operand(frame, OUT, i)), x, y, Z, X, Y, 0)
-    return 0
 
 
-@kernel
-def dot_tangent(frame, i, end):
+@part
+def tangents(frame, i):
     """Sums of products of the tangent of x with y, and of x with the tangent of y."""
     a, b, c = _columns_of(frame, i)
     out = operand(frame, OUT, i)
     how = care(all_finite(at(frame, V, out), words_at(frame, c)[SIZE]))
     add_tangents(frame, a, b, c, at(frame, T, out), 0, how)
-    return 0
 
 
-@kernel
-def dot_reverse(frame, i, end):
+@part
+def adjoints(frame, i):
     """The adjoint of x is the product of w and y, that of y of w and x."""
     a, b, c = _columns_of(frame, i)
     out, size = operand(frame, OUT, i), words_at(frame, c)[SIZE]
     w = at(frame, G, out)
     if not all_zero(w, size):
         x, y = factors(frame, a, b, c)
-        how = care(all_finite(at(frame, V, out), size))
-        add_adjoints(frame, a, b, c, G, w, x, y, how)
+        add_adjoints(frame, a, b, c, G, w, x, y, care(all_finite(at(frame, V, out), size)))
+
+
+@part
+def second(frame, i):
+    """Adjoints as in reverse; their tangents are the products of wt and y, and of w and yt."""
+    a, b, c = _columns_of(frame, i)
+    add_second(frame, a, b, c, operand(frame, OUT, i))
+
+
+@kernel
+def dot_forward(frame, i, end):
+    """Sums of products."""
+    values(frame, i)
+    return 0
+
+
+@kernel
+def dot_tangent(frame, i, end):
+    """Their tangents."""
+    tangents(frame, i)
+    return 0
+
+
+@kernel
+def dot_reverse(frame, i, end):
+    """The adjoints of both factors."""
+    adjoints(frame, i)
     return 0
 
 
 @kernel
 def dot_second(frame, i, end):
-    """Adjoints and their tangents."""
-    a, b, c = _columns_of(frame, i)
-    add_second(frame, a, b, c, operand(frame, OUT, i))
+    """The adjoints of both factors and their tangents."""
+    second(frame, i)
     return 0

@@ -17,12 +17,12 @@ from ..ops import FIRST_WIDE, WIDE_CODES
 from ..passes import Columns
 from ..run import COLUMNS, Workspace, blas, load_kernels
 from ..tape import Chunk, Tape, address_of
+from ..weights import gather_weights
 from .program import Slots, Trace
 
 WARM = 16  # replays
-PASSES = [
-    fused
-]  # (columns, slots whose values are wanted) -> columns, or None where nothing changes
+# (columns, slots whose values are wanted) -> columns, or None where nothing changes
+PASSES = [fused, gather_weights]
 
 
 class Lean(NamedTuple):
