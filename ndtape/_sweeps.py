@@ -58,8 +58,8 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "dc8bcd5a0582"
-TABLE_HASH = "63f185fefe29"
+FINGERPRINT = "c3149fc1162f"
+TABLE_HASH = "aea927be6cd3"
 SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
 NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
@@ -936,7 +936,7 @@ def forward(frame, lo, hi):
             if x - y != 0.0:
                 f[17] = 3
                 return i + ONE
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = call_at(u8_at(f[13])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -2022,7 +2022,7 @@ def reverse(frame, lo, hi):
             pass
         elif code == 154:
             continue
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = call_at(u8_at(f[14])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -2875,7 +2875,7 @@ def tangent(frame, lo, hi):
             t[r] = 0.0
         elif code == 154:
             continue
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = call_at(u8_at(f[15])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -3892,7 +3892,7 @@ def forward_over_reverse(frame, lo, hi):
             pass
         elif code == 154:
             continue
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = call_at(u8_at(f[16])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -4802,7 +4802,7 @@ def forward_packs(frame, lo, hi):
             if any_lane(x - y != 0.0):
                 f[17] = 3
                 return i + ONE
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = NO_LANES
             if status != 0:
                 f[17] = status
@@ -5888,7 +5888,7 @@ def reverse_packs(frame, lo, hi):
             pass
         elif code == 154:
             continue
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = NO_LANES
             if status != 0:
                 f[17] = status
@@ -6741,7 +6741,7 @@ def tangent_packs(frame, lo, hi):
             t[r] = splat(0.0)
         elif code == 154:
             continue
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = NO_LANES
             if status != 0:
                 f[17] = status
@@ -7758,7 +7758,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             pass
         elif code == 154:
             continue
-        elif 512 <= code < 612:
+        elif 512 <= code < 615:
             status = NO_LANES
             if status != 0:
                 f[17] = status

@@ -13,14 +13,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .ops import WIDE
+from .errors import TapeError
+from .ops import WIDE, WIDE_CODES
 
 SIZE, FLAGS, U, KIND_WORD, LOOPS, BODY = range(6)  # words of a descriptor
 LOOP = 5  # words a loop: extent and the strides of z, x, y, u
 X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
-# Bits that only the words of a workspace may have: nobody wants the adjoint of this operand of a
-# product, because it is an argument that is not differentiated.
+# Nobody wants the adjoint of this operand of a product: because it is an argument that is not
+# differentiated (in the words of a workspace), or because an instruction `weights` adds it.
 X_QUIET, Y_QUIET = 8, 16
+
+# An `affine` (see fusion.py) has the descriptor of its activation and behind that a list: how many
+# products and spans, the rows and columns of the result, what is rounded to float32 (bit 0 the sum,
+# bit 1 the result), the products, the spans.
+PRODUCTS, SPANS, ROWS, COLUMNS, ROUNDED, LISTS = range(6)
+ENTRY = 4  # words of a product (columns a, b, c of a `dot`, form) and of a span (see `span_walk`)
+# Forms of products: matrices times vectors by own loops.  Odd ones have the matrix as x, the first
+# two multiply rows of it, whose numbers lie side by side, the others add up such rows.
+GENERAL, X_ROWS, Y_ROWS, X_COLUMNS, Y_COLUMNS = range(5)
+
+# Bits of U in `weights`: value, tangent and the adjoint of the factor are somebody else's work.
+SILENT = 1
+# Words of `weights` behind its loops: the first slot of the weight, how far its rows are apart, how
+# many rows and columns it has (whose numbers lie side by side); rows of a member; how far numbers
+# and rows of an adjoint and of a factor are apart; 1 where adjoints run along the rows of the
+# weight; and KIND_WORD pairs, the first slots of adjoint and factor (constants as -1 - index).
+START, STEP, HEIGHT, WIDTH, DEPTH, WS, WR, XS, XR, SIDE, PAIRS = range(11)
+MEMBER_ROWS = 64  # at most, of a member
 
 Loop = tuple[int, int, int, int, int]
 OPERANDS = {w.name: w.operands for w in WIDE}
@@ -61,6 +80,42 @@ def descriptor(
     for loop in loops:
         words += loop
     return tuple(words)
+
+
+def form(words: Sequence[int]) -> int:
+    """The form of a product from its nest: a loop over results, then one over a sum."""
+    if words[LOOPS] != 2:
+        return GENERAL
+    (_, sz, sx, sy, _), (_, tz, tx, ty, _) = (
+        words[BODY + LOOP * j : BODY + LOOP * (j + 1)] for j in range(2)
+    )
+    if sz != 1 or tz != 0:
+        return GENERAL
+    for matrix, (of_result, of_sum, other, vector) in enumerate(
+        ((sx, tx, sy, ty), (sy, ty, sx, tx))
+    ):
+        if other == 0 and vector == 1 and of_sum == 1:
+            return X_ROWS + matrix
+        if other == 0 and vector == 1 and of_result == 1:
+            return X_COLUMNS + matrix
+    return GENERAL
+
+
+def parts(words: np.ndarray, c: int) -> set[int]:
+    """The codes of wide instructions whose kernels an `affine` calls."""
+    return {WIDE_CODES["dot"], int(words[c + KIND_WORD])} - {0}
+
+
+def slots_of_members(words: np.ndarray, c: int) -> np.ndarray:
+    """Where slots stand among the words that only `weights` has."""
+    first = c + BODY + LOOP * int(words[c + LOOPS])
+    pairs = np.arange(first + PAIRS, first + PAIRS + 2 * int(words[c + KIND_WORD]))
+    return np.append(pairs[words[pairs] >= 0], first + START)
+
+
+def lists(words: np.ndarray, c: int) -> int:
+    """Where the list of the `affine` with the descriptor at c begins."""
+    return c + BODY + LOOP * int(words[c + LOOPS])
 
 
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
@@ -123,6 +178,8 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
         return tuple(
             Walk(start, (n,), (1,), False, BODY + 1 + 2 * j) for j, (start, n) in enumerate(pairs)
         )
+    if kind == "skip":
+        return ()
     spans = {"wide_input": (size,), "gather": (count, size), "scatter_add": (size, count, count)}
     starts: tuple[tuple[int, str | int], ...] = ((a, "a"), (b, "b"), (u, U))
     if kind in spans:
@@ -132,10 +189,28 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
         )
     nest = body[: LOOP * loops].reshape(loops, LOOP)
     extents = tuple(nest[:, 0].tolist())
+    if kind == "affine":
+        return _affine_walks(words, c)
     return tuple(
         Walk(start, extents, tuple(nest[:, 2 + j].tolist()), bool(flags >> j & 1), place)
         for j, (start, place) in enumerate(starts[: len(OPERANDS[kind])])
     )
+
+
+def _affine_walks(words: np.ndarray, c: int) -> tuple[Walk, ...]:
+    """The factors of the products, then the spans."""
+    first = lists(words, c)
+    products, spans, rows, columns, _ = words[first : first + LISTS].tolist()
+    found: list[Walk] = []
+    entries = words[first + LISTS : first + LISTS + ENTRY * (products + spans)].reshape(-1, ENTRY)
+    for j, (a, b, at, _) in enumerate(entries[:products].tolist()):
+        x, y = walks("dot", words, a, b, at)
+        place = LISTS + ENTRY * j + first - c
+        found += (x._replace(place=place), y._replace(place=place + 1))
+    for j, (start, row, step, constant) in enumerate(entries[products:].tolist()):
+        place = LISTS + ENTRY * (products + j) + first - c
+        found.append(Walk(start, (rows, columns), (row, step), bool(constant), place))
+    return tuple(found)
 
 
 def length(kind: str, words: np.ndarray, c: int) -> int:
@@ -144,7 +219,12 @@ def length(kind: str, words: np.ndarray, c: int) -> int:
         return BODY + int(words[c + SIZE])
     if kind == "call":
         return BODY + 1 + 2 * int(words[c + BODY])
-    return BODY + LOOP * int(words[c + LOOPS])
+    if kind == "affine":
+        first = lists(words, c)
+        count = int(words[first + PRODUCTS] + words[first + SPANS])
+        return first - c + LISTS + ENTRY * count
+    first = BODY + LOOP * int(words[c + LOOPS])
+    return first + PAIRS + 2 * int(words[c + KIND_WORD]) if kind == "weights" else first
 
 
 def moved(
@@ -160,6 +240,10 @@ def moved(
     pool and says where it begins.
     """
     a, b, c = columns
+    if kind in ("affine", "weights"):
+        raise TapeError(
+            "a tape with fused instructions cannot be rearranged: fuse it last, and once"
+        )
     fresh = words[c : c + length(kind, words, c)].copy()
     for walk in walks(kind, words, a, b, c):
         if walk.entries is not None:

@@ -341,6 +341,9 @@ OTHERS = (
     ("gather", "xy", "elements of x at the places y"),
     ("scatter_add", "xyu", "x with u added at the places y"),
     ("call", "", "a function that Python or compiled user code computes"),
+    ("skip", "", "nothing: a fused instruction behind it does what stood here"),
+    ("affine", "x", "an activation of a sum of products and spans, see nest.py"),
+    ("weights", "xy", "dot, and in reverse the weight gradient of a block of products as one"),
 )
 
 WIDE: tuple[Wide, ...] = tuple(

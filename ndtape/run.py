@@ -86,6 +86,7 @@ def address(name: str) -> int:
 SWEEP_KERNELS = {"forward": "forward", "reverse": "reverse", "tangent": "tangent",
                  "forward_over_reverse": "second"}  # fmt: skip
 SCRATCH = 64
+PRODUCTS = {WIDE_CODES["dot"], WIDE_CODES["weights"]}
 _tables = {name: np.zeros(len(WIDE), np.uint64) for name in KERNELS}
 # A frame knows the tables from the beginning; the scratch words stand behind it.
 FRESH_FRAME = np.zeros(len(FRAME) + SCRATCH, np.uint64)
@@ -415,7 +416,7 @@ class Workspace:
         if codes and table and self.loaded.get(table) != len(codes):
             count = len(codes)
             load_kernels(table, list(codes))
-            if WIDE_CODES["dot"] in codes:
+            if not PRODUCTS.isdisjoint(codes):
                 self.frame[COLUMNS["blas"]] = address_of(blas())
             self.loaded[table] = count
 

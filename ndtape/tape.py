@@ -503,6 +503,8 @@ class Tape:
             self.wide.append([self.base + self.n + j, self.origin + self.n + j, size])
             self.origin += size - 1
             self.codes.add(int(ops[j]))
+            if ops[j] == WIDE_CODES["affine"]:  # which calls kernels of others
+                self.codes |= nest.parts(self.words, int(columns["c"][done + j]))
 
     def keep_lines(self, lines: list[tuple[Any, int] | None]) -> None:
         """Take over the source lines of instructions that were added by `extend`."""

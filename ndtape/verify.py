@@ -13,6 +13,7 @@ import numpy as np
 from .errors import BadTapeError
 from .ops import CODES, FIRST_WIDE, OPCODES, WIDE
 from .tape import CONSTANT_MASK, MAX_SLOTS, SLOT_MASK, Tape
+from .verify_affine import check_affine
 from .verify_wide import check_wide, descriptors, whole_orders
 
 DTYPES = {"op": np.uint16, "a": np.uint32, "b": np.uint32, "c": np.uint32, "k": np.float64}
@@ -80,6 +81,7 @@ def verify_columns(columns: Mapping[str, np.ndarray], calls: int = 0) -> np.ndar
         )
     _orders(columns)
     check_wide(columns, words, wide, out, calls)
+    check_affine(columns, words, wide, out)
     return index
 
 

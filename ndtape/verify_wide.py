@@ -7,24 +7,41 @@ All of them are checked at once, a column a rule; what remains in Python is one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from .errors import BadTapeError
-from .nest import BODY, FLAGS, KIND_WORD, LOOP, LOOPS, SIZE, U, Walk, walks
+from .nest import (
+    BODY,
+    FLAGS,
+    KIND_WORD,
+    LOOP,
+    LOOPS,
+    SILENT,
+    SIZE,
+    X_QUIET,
+    Y_QUIET,
+    U,
+    Walk,
+    walks,
+)
 from .ops import FIRST_WIDE, WIDE, WIDE_CODES
 from .tape import MAX_SLOTS
+from .verify_weights import check_weights
 
 MAX_LOOPS = 48  # a word of the scratch memory each; the others are for calls of BLAS
 MAX_STEPS = 1 << 62  # of a contraction, whose loops may be more than its result and operands have
 LARGEST_ORDER = 1e4  # of polygamma
 
-NESTED = np.array([w.row is not None or w.name in ("sum", "max", "min", "dot", "cumsum")
-                   for w in WIDE])  # fmt: skip
-COUNTED = np.array([w.name in ("cumsum", "gather", "scatter_add", "call") for w in WIDE])
+PRODUCTS = ("dot", "weights")
+REDUCING = ("sum", "max", "min", *PRODUCTS)
+NESTED = np.array([w.row is not None or w.name in (*REDUCING, "cumsum", "affine") for w in WIDE])
+COUNTED = np.array([w.name in ("cumsum", "gather", "scatter_add", "call", "affine", "weights")
+                    for w in WIDE])  # fmt: skip
+QUIET = np.array([X_QUIET | Y_QUIET if w.name in PRODUCTS else 0 for w in WIDE])
 # Bit j: the operand in column a, in column b, in the word U exists.
 OPERANDS = np.array([1 if w.name == "wide_input" else (1 << len(w.operands)) - 1 for w in WIDE])
 NAMES = "xyu"
@@ -36,6 +53,8 @@ class Descriptors:
 
     index: np.ndarray  # of the instruction
     kind: np.ndarray  # position in WIDE
+    a: np.ndarray
+    b: np.ndarray
     c: np.ndarray  # where the descriptor begins
     size: np.ndarray
     flags: np.ndarray
@@ -43,6 +62,7 @@ class Descriptors:
     count: np.ndarray  # the word KIND_WORD
     loops: np.ndarray  # how many
     nest: np.ndarray  # (instructions, loops, LOOP), behind its own loops 1 0 0 0 0
+    whose: str = ""  # where they are parts of other instructions
 
     def reject(self, bad: np.ndarray, sentence: Callable[[int], str]) -> None:
         """Raise if a rule is broken; `sentence(j)` is about the j-th wide instruction."""
@@ -52,7 +72,7 @@ class Descriptors:
 
     def refuse(self, j: int, sentence: str) -> NoReturn:
         name = WIDE[self.kind[j]].name
-        raise BadTapeError(f"instruction {self.index[j]} ({name}, wide) {sentence}")
+        raise BadTapeError(f"instruction {self.index[j]} ({name}{self.whose}, wide) {sentence}")
 
     def of_kind(self, *names: str) -> np.ndarray:
         """A mask: the instructions with these names."""
@@ -62,6 +82,14 @@ class Descriptors:
         """A mask: the instructions with an operand x (0), y (1) or u (2)."""
         found: np.ndarray = OPERANDS[self.kind] >> operand & 1 == 1
         return found
+
+    def some(self, which: np.ndarray) -> Descriptors:
+        """Those instructions alone."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Descriptors(**{
+            name: part[which] if isinstance(part, np.ndarray) else part
+            for name, part in parts.items()
+        })  # fmt: skip
 
     def steps(self, chosen: np.ndarray) -> np.ndarray:
         """How often the chosen loops (a mask like extents) run together; -1 from 2**62 on."""
@@ -76,13 +104,20 @@ class Descriptors:
 def descriptors(columns: Mapping[str, np.ndarray], m: np.ndarray) -> Descriptors:
     """The words of all wide instructions, with every rule that they obey by themselves."""
     index = np.flatnonzero(columns["op"] >= FIRST_WIDE)
-    kind = columns["op"][index].astype(np.int64) - FIRST_WIDE
-    c = columns["c"][index].astype(np.int64)
+    kind, a, b, c = (columns[name][index].astype(np.int64) for name in ("op", "a", "b", "c"))
+    return described(index, kind - FIRST_WIDE, a, b, c, m)
+
+
+def described(
+    index: np.ndarray, kind: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray,
+    m: np.ndarray, whose: str = "",
+) -> Descriptors:  # fmt: skip
     none = np.zeros((len(index), 0, LOOP), np.int64)
-    d = Descriptors(index, kind, c, c, c, c, c, c, none)
-    d.reject(c + BODY > len(m), lambda j: f"has its descriptor at {c[j]}; there are {len(m)} words")
+    d = Descriptors(index, kind, a, b, c, c, c, c, c, c, none, whose)
+    d.reject((c < 0) | (c > len(m) - BODY),
+             lambda j: f"has its descriptor at {c[j]}; there are {len(m)} words")  # fmt: skip
     size, flags, u, count, loops = (m[c + word] for word in (SIZE, FLAGS, U, KIND_WORD, LOOPS))
-    d = Descriptors(index, kind, c, size, flags, u, count, loops, none)
+    d = Descriptors(index, kind, a, b, c, size, flags, u, count, loops, none, whose)
     d.reject((size < 1) | (size > MAX_SLOTS),
              lambda j: f"has a result of {size[j]} slots, not 1 to {MAX_SLOTS}")  # fmt: skip
     d.reject((loops < 0) | (loops > MAX_LOOPS),
@@ -90,7 +125,7 @@ def descriptors(columns: Mapping[str, np.ndarray], m: np.ndarray) -> Descriptors
     d.reject(~NESTED[kind] & (loops != 0), lambda j: f"has {loops[j]} loops and takes none")
     end = c + BODY + LOOP * loops
     d.reject(end > len(m), lambda j: f"has words up to {end[j]}; there are {len(m)}")
-    d.reject((flags & ~OPERANDS[kind]) != 0,
+    d.reject((flags & ~(OPERANDS[kind] | QUIET[kind])) != 0,
              lambda j: f"has flags {flags[j]}, which name an operand that it has not")  # fmt: skip
     d.reject((flags != 1) & d.of_kind("wide_input"),
              lambda j: f"has flags {flags[j]}; it reads constants, which is 1")  # fmt: skip
@@ -99,7 +134,7 @@ def descriptors(columns: Mapping[str, np.ndarray], m: np.ndarray) -> Descriptors
     if len(index):
         _check_loops(d)
         _check_results(d)
-        _check_unused(columns, d)
+        _check_unused(d)
     return d
 
 
@@ -121,11 +156,18 @@ def check_wide(
     if not len(d.index):
         return
     k = columns["k"]
-    for walk in _nested_walks(columns, d):
-        _check_walks(d, walk, out, len(k))
+    for walk in nested_walks(d):
+        check_walks(d, walk, out, len(k))
     _check_lists(d, m, out, len(k))
     _check_calls(d, m, out, calls)
     _check_orders(columns, d, m)
+    check_weights(d, m, out, len(k))
+
+
+def silent(d: Descriptors) -> np.ndarray:
+    """A mask: the instructions `weights` in a place whose result somebody else computes."""
+    mask: np.ndarray = d.of_kind("weights") & (d.u & SILENT != 0)
+    return mask
 
 
 # --- loops and results --------------------------------------------------------------------------
@@ -144,7 +186,7 @@ def _check_loops(d: Descriptors) -> None:
         text = f"has strides of an operand {name}, which it has not"
         d.reject(NESTED[d.kind] & ~d.has(operand) & moving, partial(_always, text))
     total = d.steps(np.ones_like(extents, bool))
-    d.reject((total < 0) | (~d.of_kind("dot") & (total > MAX_SLOTS)),
+    d.reject((total < 0) | (~d.of_kind(*PRODUCTS) & (total > MAX_SLOTS)),
              lambda j: "has loops with more steps than a tape has slots")  # fmt: skip
 
 
@@ -160,15 +202,16 @@ def _always(text: str, _: int) -> str:
 def _check_results(d: Descriptors) -> None:
     """Each slot of a result belongs to one place of the loops over which it moves."""
     extents, sz = d.nest[:, :, 0], d.nest[:, :, 1]
-    reduces = d.of_kind("sum", "max", "min", "dot")
+    reduces = d.of_kind(*REDUCING)
+    nested = NESTED[d.kind] & ~silent(d)
     kept = (extents > 1) & ((sz != 0) | ~reduces[:, None])
     total = d.steps(kept)
-    d.reject(NESTED[d.kind] & (total != d.size),
+    d.reject(nested & (total != d.size),
              lambda j: f"has loops over {total[j]} results and a size of {d.size[j]}")  # fmt: skip
     # A contraction may write its result in another order: from the smallest stride to the largest.
     order = np.broadcast_to(np.arange(sz.shape[1])[::-1], sz.shape)
     by_stride = np.argsort(np.where(kept, sz, 0), axis=1, kind="stable")
-    order = np.where(d.of_kind("dot")[:, None], by_stride, order)
+    order = np.where(d.of_kind(*PRODUCTS)[:, None], by_stride, order)
     step = np.ones(len(d.index), np.int64)
     bad = np.zeros(len(d.index), bool)
     rows = np.arange(len(d.index))
@@ -177,7 +220,7 @@ def _check_results(d: Descriptors) -> None:
         bad |= here & (sz[rows, j] != step)
         step = np.where(here & ~bad, step * extents[rows, j], step)
     d.reject(
-        NESTED[d.kind] & bad,
+        nested & bad,
         lambda j: f"has strides {_own(d, sz, j)} of its result, which leave gaps or overlap",
     )
     axis = d.of_kind("cumsum")
@@ -190,9 +233,10 @@ def _check_results(d: Descriptors) -> None:
     )
 
 
-def _check_unused(columns: Mapping[str, np.ndarray], d: Descriptors) -> None:
-    for operand, place in enumerate((columns["a"][d.index], columns["b"][d.index], d.u)):
-        bad = np.flatnonzero(~d.has(operand) & (place != 0))
+def _check_unused(d: Descriptors) -> None:
+    for operand, place in enumerate((d.a, d.b, d.u)):
+        flagged = d.of_kind("weights") if operand == 2 else np.zeros(len(place), bool)
+        bad = np.flatnonzero(~d.has(operand) & ~flagged & (place != 0))  # there, U is bits
         if len(bad):
             what = f"operand {'abU'[operand]} = {place[bad[0]]}"
             d.refuse(bad[0], f"has {what}, but its operation has no such operand")
@@ -212,12 +256,12 @@ class Walks(NamedTuple):
     high: np.ndarray
 
 
-def _nested_walks(columns: Mapping[str, np.ndarray], d: Descriptors) -> Iterator[Walks]:
+def nested_walks(d: Descriptors) -> Iterator[Walks]:
     """The operands x, y and u, whether they have loops or are read from end to end."""
-    starts = columns["a"][d.index].astype(np.int64), columns["b"][d.index].astype(np.int64), d.u
     lengths = _lengths(d)
-    for operand, start in enumerate(starts):
-        there = d.has(operand)
+    unlisted = ~d.of_kind("affine")  # which may write what it then reads
+    for operand, start in enumerate((d.a, d.b, d.u)):
+        there = d.has(operand) & unlisted
         # As floats, which are exact wherever slots are and do not wrap around beyond.
         reach = (d.nest[:, :, 0] - 1.0) * d.nest[:, :, 2 + operand]
         nested = NESTED[d.kind]
@@ -233,7 +277,7 @@ def _lengths(d: Descriptors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.where(gather, d.count, d.size), np.where(scatter, d.count, d.size), d.count
 
 
-def _check_walks(d: Descriptors, walk: Walks, out: np.ndarray, constants: int) -> None:
+def check_walks(d: Descriptors, walk: Walks, out: np.ndarray, constants: int) -> None:
     text = _reaching(walk)
     pool = walk.there & walk.constant
     d.reject(pool & ((walk.low < 0) | (walk.high >= constants)),

@@ -92,7 +92,8 @@ KINDS = {WIDE[code - FIRST_WIDE].name for code in TAPE.columns()["op"] if code >
 
 
 def test_the_tape_under_test_has_every_kind():
-    assert {w.name for w in WIDE if w.row is None} <= KINDS
+    fused = {"skip", "affine", "weights"}  # see test_fusion.py
+    assert {w.name for w in WIDE if w.row is None} - fused <= KINDS
     nt.verify(TAPE)
     nt.verify(passes.seal(TAPE))
     nt.verify(NESTS)

@@ -18,11 +18,29 @@ from __future__ import annotations
 from numba.core.registry import cpu_target
 
 from .._jit import call_at, i8_at, u8, u8_at
-from ..nest import BODY, FLAGS, LOOP, LOOPS, SIZE, X_CONSTANT, X_QUIET, Y_CONSTANT, Y_QUIET
+from ..nest import (
+    BODY,
+    FLAGS,
+    LOOP,
+    LOOPS,
+    SIZE,
+    X_CONSTANT,
+    X_QUIET,
+    Y_CONSTANT,
+    Y_QUIET,
+)
 from ..vmath import fma, mz
 from .blas import DGEMM, PRODUCTS, WORK, gemm
 from .eight import load, splat, store
-from .tiles import PANEL_DEPTH, columns_tile, depth_tile, outer_tile, panel, transpose_tile
+from .tiles import (
+    PANEL_DEPTH,
+    columns_tile,
+    depth_tile,
+    outer_tile,
+    panel,
+    rows_by_rows_tile,
+    transpose_tile,
+)
 from .walk import (
     BLAS,
     OUT,
@@ -30,6 +48,7 @@ from .walk import (
     WORD,
     A,
     B,
+    C,
     G,
     H,
     T,
@@ -38,7 +57,6 @@ from .walk import (
     all_finite,
     all_zero,
     at,
-    descriptor,
     fill,
     floats,
     i64,
@@ -47,6 +65,7 @@ from .walk import (
     part,
     source,
     start_odometer,
+    words_at,
 )
 
 X, Y, Z = 2, 3, 1  # where a loop's words hold the stride of x, y and the result
@@ -54,6 +73,7 @@ X, Y, Z = 2, 3, 1  # where a loop's words hold the stride of x, y and the result
 # As many accumulators as there are registers for: 32 with AVX-512, else at most half of that width.
 ROOMY = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 TWICE = 2 if ROOMY else 1
+tile_8x2 = columns_tile(8, 2, 1)
 tile_4x2 = columns_tile(4, 2, 1)
 tile_4x1 = columns_tile(4, 1, TWICE)
 tile_1x4 = columns_tile(1, 4, TWICE)
@@ -66,7 +86,10 @@ PANEL_ROW, VECTOR = 16 * WORD, 8 * WORD
 BLOCK_ROWS = 128
 # Rows of x, and numbers of y, from which a y whose rows lie side by side is packed all the same:
 # its rows are so far apart then that they evict each other from the first cache.
-PACKING_ROWS, PACKING_SIZE = 48, 8192
+PACKING_ROWS, PACKING_SIZE = 48, 4096
+
+# Products of rows with rows, which end with the joining of lanes, against transposing y first.
+FEW_ROWS, MOST_ROWS, LONG_SUM = 4, 12, 48
 
 # --- matrices: strides in bytes ------------------------------------------------------------------
 
@@ -74,10 +97,22 @@ PACKING_ROWS, PACKING_SIZE = 48, 8192
 @part
 def _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk):
     """z += x @ y where rows of y and z lie side by side."""
-    for r in range(0, m, 4):
+    r = i64(0)
+    while r < m:
         rows, zr, xr, j = m - r, z + r * zm, x + r * xm, i64(0)
         if rows == 1:
-            _row(zr, keep, xr, y, n, k, xk, yk)
+            row(zr, keep, xr, y, n, k, xk, yk)
+        elif ROOMY and rows > 4 and n > 8:
+            while j + 8 < n:
+                place = WORD * j
+                tile_8x2(zr + place, keep, xr, y + place, rows, n - j, k, zm, xm, xk, yk)
+                j += 16
+            zr, y_rest = zr + WORD * j, y + WORD * j
+            if j < n:
+                tile_4x1(zr, keep, xr, y_rest, 4, n - j, k, zm, xm, xk, yk)
+                tile_4x1(zr + 4 * zm, keep, xr + 4 * xm, y_rest, rows - 4, n - j, k,
+                         zm, xm, xk, yk)  # fmt: skip
+            r += 4
         else:
             while ROOMY and j + 8 < n:
                 place = WORD * j
@@ -87,10 +122,11 @@ def _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk):
                 place = WORD * j
                 tile_4x1(zr + place, keep, xr, y + place, rows, n - j, k, zm, xm, xk, yk)
                 j += 8
+        r += 4
 
 
 @part
-def _row(z, keep, x, y, n, k, xk, yk):
+def row(z, keep, x, y, n, k, xk, yk):
     """z += x @ y for a vector x."""
     j = i64(0)
     while j + 24 < n:
@@ -163,7 +199,7 @@ def _packed(z, keep, x, y, m, n, k, zm, xm, xk, yk, yn):
 
 
 @part
-def _outer(z, keep, x, y, m, n, zm, xm):
+def outer(z, keep, x, y, m, n, zm, xm):
     """z += the outer product of x and y."""
     if n < 8:  # rows that overlap as vectors would wait for each other's stores
         for r in range(m):
@@ -189,7 +225,7 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
         x, y, m, n, zm, zn, xm, xk, yk, yn = y, x, n, m, zn, zm, yn, yk, xk, xm
     side_by_side = zn == WORD and n > 1
     if k == 1 and side_by_side and yn == WORD:
-        _outer(z, keep, x, y, m, n, zm, xm)
+        outer(z, keep, x, y, m, n, zm, xm)
         return
     if side_by_side and m > 1:
         table = i8_at(u8_at(frame)[BLAS])
@@ -201,12 +237,19 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
         if apart and yn == WORD and (m < PACKING_ROWS or n * k < PACKING_SIZE):
             _columns(z, keep, x, y, m, n, k, zm, xm, xk, yk)
             return
+        short = ROOMY and (m <= FEW_ROWS or (m <= MOST_ROWS and k >= LONG_SUM))
+        if apart and xk == WORD and yk == WORD and short:
+            for r in range(0, m, 4):
+                for j in range(0, n, 4):
+                    rows_by_rows_tile(z + r * zm + j * WORD, keep, x + r * xm, y + j * yn,
+                                      m - r, n - j, k, zm, xm, yn)  # fmt: skip
+            return
         if apart and m >= 4:
             _packed(z, keep, x, y, m, n, k, zm, xm, xk, yk, yn)
             return
     for r in range(m):
         if side_by_side and yn == WORD:
-            _row(z + r * zm, keep, x + r * xm, y, n, k, xk, yk)
+            row(z + r * zm, keep, x + r * xm, y, n, k, xk, yk)
         elif k > 1 and xk == WORD and yk == WORD:
             _depths(z + r * zm, keep, x + r * xm, y, n, k, zn, yn)
         else:
@@ -217,9 +260,9 @@ def _matrix(frame, z, keep, x, y, m, n, k, zm, zn, xm, xk, yk, yn):
 
 
 @part
-def _products(frame, i, z, keep, x, y, iz, ix, iy):
+def _products(frame, c, z, keep, x, y, iz, ix, iy):
     """Add the products of x and y to z; iz, ix, iy say which strides of the nest they move by."""
-    words = descriptor(frame, i)
+    words = words_at(frame, c)
     m = n = k = i64(1)
     zm = zn = xm = xk = yk = yn = i64(0)
     outer = words[LOOPS]
@@ -283,9 +326,9 @@ def _elements(z, keep, x, y, count):
 
 
 @part
-def _careful_products(frame, i, z, keep, w, y, iz, iw, iy):
+def _careful_products(frame, c, z, keep, w, y, iz, iw, iy):
     """As `_products`, where a factor w of 0 makes a product 0 whatever y is."""
-    words = descriptor(frame, i)
+    words = words_at(frame, c)
     if not keep:
         fill(z, words[SIZE], 0.0)
     count = start_odometer(frame, words)
@@ -303,107 +346,154 @@ KEEP, CAREFUL = 1 << 6, 1 << 7  # add to z, and do not overwrite it; mind factor
 
 
 @kernel
-def products(frame, i, how):
-    """Add the products of x and y to z; the low bits of `how` say by which strides they move."""
+def products(frame, c, how):
+    """Add the products of x and y to z over the nest of the descriptor at c; the low bits of `how`
+    say by which strides they move."""
     address = i8_at(u8_at(frame)[SCRATCH])
     first = u8(FIRST_OPERAND)
-    z, x, y, how = address[first], address[first + 1], address[first + 2], i64(how)
+    z, x, y, c, how = address[first], address[first + 1], address[first + 2], i64(c), i64(how)
     iz, ix, iy, keep = how & 3, how >> 2 & 3, how >> 4 & 3, how >> 6 & 1
     if how & CAREFUL:
-        _careful_products(frame, i, z, keep, x, y, iz, ix, iy)
+        _careful_products(frame, c, z, keep, x, y, iz, ix, iy)
     else:
-        _products(frame, i, z, keep, x, y, iz, ix, iy)
+        _products(frame, c, z, keep, x, y, iz, ix, iy)
     return 0
 
 
 @part
-def _multiply(frame, i, z, x, y, iz, ix, iy, how):
+def multiply(frame, c, z, x, y, iz, ix, iy, how):
     """Call `products`."""
     address = i8_at(u8_at(frame)[SCRATCH])
     first = u8(FIRST_OPERAND)
     address[first], address[first + 1], address[first + 2] = z, x, y
     routine = u8_at(u8_at(frame)[BLAS])[PRODUCTS]
-    call_at(routine, frame, i, u8(iz | ix << 2 | iy << 4 | how))  # type: ignore[call-arg]
+    call_at(routine, frame, u8(c), u8(iz | ix << 2 | iy << 4 | how))  # type: ignore[call-arg]
+
+
+# --- sweeps, for an instruction with the columns a, b, c ------------------------------------------
+
+
+@part
+def factors(frame, a, b, c):
+    """The addresses of the values x and y."""
+    flags = words_at(frame, c)[FLAGS]
+    return source(frame, V, flags & X_CONSTANT, a), source(frame, V, flags & Y_CONSTANT, b)
+
+
+@part
+def care(finite):
+    return 0 if finite else CAREFUL
+
+
+@part
+def add_tangents(frame, a, b, c, t, keep, how):
+    """Sums of products of the tangent of x with y, and of x with the tangent of y."""
+    words = words_at(frame, c)
+    flags = words[FLAGS]
+    x, y = factors(frame, a, b, c)
+    if not flags & X_CONSTANT:
+        multiply(frame, c, t, at(frame, T, a), y, Z, X, Y, how | (KEEP if keep else 0))
+    elif not keep:
+        fill(t, words[SIZE], 0.0)
+    if not flags & Y_CONSTANT:
+        multiply(frame, c, t, at(frame, T, b), x, Z, Y, X, how | KEEP)
+
+
+@part
+def add_adjoints(frame, a, b, c, column, w, x, y, how):
+    """Add w * y to the adjoints of x in a column, and w * x to those of y."""
+    flags = words_at(frame, c)[FLAGS]
+    if not flags & (X_CONSTANT | X_QUIET) and y != 0:
+        multiply(frame, c, at(frame, column, a), w, y, X, Z, Y, how | KEEP)
+    if not flags & (Y_CONSTANT | Y_QUIET) and x != 0:
+        multiply(frame, c, at(frame, column, b), w, x, Y, Z, X, how | KEEP)
+
+
+@part
+def add_second(frame, a, b, c, out):
+    """Adjoints as in reverse; their tangents are the products of wt and y, and of w and yt."""
+    words = words_at(frame, c)
+    size, flags = words[SIZE], words[FLAGS]
+    w, wt = at(frame, G, out), at(frame, H, out)
+    x, y = factors(frame, a, b, c)
+    finite = all_finite(at(frame, V, out), size)
+    if not all_zero(wt, size):
+        add_adjoints(frame, a, b, c, H, wt, x, y, care(finite))
+    if not all_zero(w, size):
+        add_adjoints(frame, a, b, c, G, w, x, y, care(finite))
+        # A finite tangent of the result is made of finite tangents.
+        finite = finite and all_finite(at(frame, T, out), size)
+        xt = i64(0) if flags & X_CONSTANT else at(frame, T, a)
+        yt = i64(0) if flags & Y_CONSTANT else at(frame, T, b)
+        add_adjoints(frame, a, b, c, H, w, xt, yt, care(finite))
 
 
 # --- kernels -------------------------------------------------------------------------------------
 
 
 @part
-def _operands(frame, i):
-    """The addresses of the values x and y."""
-    flags = descriptor(frame, i)[FLAGS]
-    return (
-        source(frame, V, flags & X_CONSTANT, operand(frame, A, i)),
-        source(frame, V, flags & Y_CONSTANT, operand(frame, B, i)),
-    )
+def _columns_of(frame, i):
+    return operand(frame, A, i), operand(frame, B, i), operand(frame, C, i)
 
 
 @part
-def _care(finite):
-    return 0 if finite else CAREFUL
+def values(frame, i):
+    """Sums of products of x and y."""
+    a, b, c = _columns_of(frame, i)
+    x, y = factors(frame, a, b, c)
+    multiply(frame, c, at(frame, V, operand(frame, OUT, i)), x, y, Z, X, Y, 0)
 
 
 @part
-def _adjoints(frame, i, column, w, x, y, care):
-    """Add w * y to the adjoints of x in a column, and w * x to those of y."""
-    flags, how = descriptor(frame, i)[FLAGS], KEEP | care
-    if not flags & (X_CONSTANT | X_QUIET) and y != 0:
-        _multiply(frame, i, at(frame, column, operand(frame, A, i)), w, y, X, Z, Y, how)
-    if not flags & (Y_CONSTANT | Y_QUIET) and x != 0:
-        _multiply(frame, i, at(frame, column, operand(frame, B, i)), w, x, Y, Z, X, how)
+def tangents(frame, i):
+    """Sums of products of the tangent of x with y, and of x with the tangent of y."""
+    a, b, c = _columns_of(frame, i)
+    out = operand(frame, OUT, i)
+    how = care(all_finite(at(frame, V, out), words_at(frame, c)[SIZE]))
+    add_tangents(frame, a, b, c, at(frame, T, out), 0, how)
+
+
+@part
+def adjoints(frame, i):
+    """The adjoint of x is the product of w and y, that of y of w and x."""
+    a, b, c = _columns_of(frame, i)
+    out, size = operand(frame, OUT, i), words_at(frame, c)[SIZE]
+    w = at(frame, G, out)
+    if not all_zero(w, size):
+        x, y = factors(frame, a, b, c)
+        add_adjoints(frame, a, b, c, G, w, x, y, care(all_finite(at(frame, V, out), size)))
+
+
+@part
+def second(frame, i):
+    """Adjoints as in reverse; their tangents are the products of wt and y, and of w and yt."""
+    a, b, c = _columns_of(frame, i)
+    add_second(frame, a, b, c, operand(frame, OUT, i))
 
 
 @kernel
 def dot_forward(frame, i, end):
-    """Sums of products of x and y."""
-    x, y = _operands(frame, i)
-    _multiply(frame, i, at(frame, V, operand(frame, OUT, i)), x, y, Z, X, Y, 0)
+    """Sums of products."""
+    values(frame, i)
     return 0
 
 
 @kernel
 def dot_tangent(frame, i, end):
-    """Sums of products of the tangent of x with y, and of x with the tangent of y."""
-    words, out = descriptor(frame, i), operand(frame, OUT, i)
-    flags, size, t = words[FLAGS], words[SIZE], at(frame, T, out)
-    x, y = _operands(frame, i)
-    how = _care(all_finite(at(frame, V, out), size))
-    if flags & X_CONSTANT:
-        fill(t, size, 0.0)
-    else:
-        _multiply(frame, i, t, at(frame, T, operand(frame, A, i)), y, Z, X, Y, how)
-    if not flags & Y_CONSTANT:
-        _multiply(frame, i, t, at(frame, T, operand(frame, B, i)), x, Z, Y, X, KEEP | how)
+    """Their tangents."""
+    tangents(frame, i)
     return 0
 
 
 @kernel
 def dot_reverse(frame, i, end):
-    """The adjoint of x is the product of w and y, that of y of w and x."""
-    out, size = operand(frame, OUT, i), descriptor(frame, i)[SIZE]
-    w = at(frame, G, out)
-    if not all_zero(w, size):
-        x, y = _operands(frame, i)
-        _adjoints(frame, i, G, w, x, y, _care(all_finite(at(frame, V, out), size)))
+    """The adjoints of both factors."""
+    adjoints(frame, i)
     return 0
 
 
 @kernel
 def dot_second(frame, i, end):
-    """Adjoints as in reverse; their tangents are the products of wt and y, and of w and yt."""
-    words, out = descriptor(frame, i), operand(frame, OUT, i)
-    size, flags = words[SIZE], words[FLAGS]
-    w, wt = at(frame, G, out), at(frame, H, out)
-    x, y = _operands(frame, i)
-    finite = all_finite(at(frame, V, out), size)
-    if not all_zero(wt, size):
-        _adjoints(frame, i, H, wt, x, y, _care(finite))
-    if not all_zero(w, size):
-        _adjoints(frame, i, G, w, x, y, _care(finite))
-        # A finite tangent of the result is made of finite tangents.
-        finite = finite and all_finite(at(frame, T, out), size)
-        xt = i64(0) if flags & X_CONSTANT else at(frame, T, operand(frame, A, i))
-        yt = i64(0) if flags & Y_CONSTANT else at(frame, T, operand(frame, B, i))
-        _adjoints(frame, i, H, w, xt, yt, _care(finite))
+    """The adjoints of both factors and their tangents."""
+    second(frame, i)
     return 0

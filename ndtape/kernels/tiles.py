@@ -38,6 +38,14 @@ Values = list[ir.Value]
 VECTOR_BYTES = 8 * LANES
 
 
+# The network that transposes 8 x 8: three layers of exchanges between lines 1, 2 and 4 apart.
+EXCHANGES = (
+    (1, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
+    (2, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+    (4, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+)
+
+
 def counted(
     b: ir.IRBuilder, turns: ir.Value, state: Values, body: Callable[[Values], Values]
 ) -> Values:
@@ -200,6 +208,99 @@ def depth_tile(columns: int, unroll: int) -> Any:
     return tile
 
 
+def dots_tile(rows: int) -> Any:
+    """z[r] += sum over k of x[r, k] * v[k] for m <= `rows` rows, whose numbers lie side by side.
+
+    The products of four or eight rows are added up together, see `rows_tile`.
+    """
+
+    @emitted(7, f"up to {rows} rows times a vector: (z, keep, x, v, m, depth, xm)")
+    def tile(b, z, keep, x, v, m, depth, xm):
+        # Rows behind the last one compute the first one again, and are not stored.
+        lines = [
+            b.add(x, b.select(b.icmp_signed("<", number(r), m), b.mul(xm, number(r)), number(0)))
+            for r in range(rows)
+        ]
+
+        def step(at: ir.Value, mask: ir.Value, sums: Values) -> Values:
+            factor = masked_load(b, b.add(v, at), mask, zeros())
+            return [
+                fma(b, factor, masked_load(b, b.add(line, at), mask, zeros()), s)
+                for line, s in zip(lines, sums, strict=True)
+            ]
+
+        def whole(state: Values) -> Values:
+            at, *sums = state
+            return [b.add(at, number(VECTOR_BYTES)), *step(at, everything, sums)]
+
+        def rest(state: Values) -> Values:
+            at, *sums = state
+            return [at, *step(at, mask_of(b, left), sums)]
+
+        everything = ir.Constant(ir.VectorType(I1, LANES), [True] * LANES)
+        left = b.and_(depth, number(LANES - 1))
+        at, *sums = counted(b, b.ashr(depth, number(3)), [number(0), *[zeros()] * rows], whole)
+        tail = b.zext(b.icmp_signed("!=", left, number(0)), I64)
+        _, *sums = counted(b, tail, [at, *sums], rest)
+        for _, low, high in EXCHANGES:
+            if len(sums) > 1:
+                pairs = list(zip(sums[::2], sums[1::2], strict=True))
+                sums = [plus(b, shuffled(b, *p, low), shuffled(b, *p, high)) for p in pairs]
+        if rows == LANES // 2:  # each sum in two halves
+            sums = [plus(b, sums[0], shuffled(b, sums[0], sums[0], [4, 5, 6, 7, 0, 1, 2, 3]))]
+        there = mask_of(b, m)
+        kept = b.and_(there, splat_of(b, b.trunc(keep, I1)))
+        masked_store(b, z, there, b.fadd(sums[0], masked_load(b, z, kept, zeros())))
+
+    return tile
+
+
+@emitted(10, "products of up to 4 rows with up to 4: (z, keep, x, y, m, n, depth, zm, xm, yn)")
+def rows_by_rows_tile(b, z, keep, x, y, m, n, depth, zm, xm, yn):
+    """z[r, j] += sum over k of x[r, k] * y[j, k] for m, n <= 4, where k lies side by side.
+
+    Columns of z do, too.  The lanes of 16 sums are joined by the exchanges of a transposition.
+    """
+    xs = [b.select(b.icmp_signed("<", number(r), m), b.mul(xm, number(r)), number(0))
+          for r in range(4)]  # fmt: skip
+    ys = [b.select(b.icmp_signed("<", number(c), n), b.mul(yn, number(c)), number(0))
+          for c in range(4)]  # fmt: skip
+
+    def step(x: ir.Value, y: ir.Value, mask: ir.Value, sums: Values) -> Values:
+        lines = [masked_load(b, b.add(y, place), mask, zeros()) for place in ys]
+        result = []
+        for r in range(4):
+            factor = masked_load(b, b.add(x, xs[r]), mask, zeros())
+            result += [fma(b, factor, lines[c], sums[4 * r + c]) for c in range(4)]
+        return result
+
+    everything = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [True] * LANES)
+
+    def whole(state: Values) -> Values:
+        at, *sums = state
+        sums = step(b.add(x, at), b.add(y, at), everything, sums)
+        return [b.add(at, number(VECTOR_BYTES)), *sums]
+
+    turns = b.ashr(depth, number(3))
+    at, *sums = counted(b, turns, [number(0), *[zeros()] * 16], whole)
+    rest = mask_of(b, b.and_(depth, number(LANES - 1)))
+    sums = step(b.add(x, at), b.add(y, at), rest, sums)
+    for _, low, high in EXCHANGES:
+        pairs = zip(sums[::2], sums[1::2], strict=True)
+        sums = [b.fadd(shuffled(b, *pair, low), shuffled(b, *pair, high)) for pair in pairs]
+    kept, four = splat_of(b, b.trunc(keep, I1)), number(4)
+    for r in range(4):  # two rows of four in a vector, the second one behind the first
+        skipped = 4 * (r % 2)
+        place = b.sub(offset(b, z, zm, r), number(8 * skipped))
+        count = b.select(b.icmp_signed("<", number(r), m), n, number(0))
+        count = b.select(b.icmp_signed("<", count, four), count, four)
+        lanes = [c - skipped if 0 <= c - skipped < 4 else 4 for c in range(LANES)]
+        numbers = ir.Constant(ir.VectorType(I64, LANES), lanes)
+        mask = b.icmp_signed("<", numbers, splat_of(b, count))
+        old = masked_load(b, place, b.and_(mask, kept), zeros())
+        masked_store(b, place, mask, b.fadd(sums[r // 2], old))
+
+
 def outer_tile(vectors: int) -> Any:
     """z[r, j] += x[r] * y[j] for any rows and n <= 8 * vectors columns, which lie side by side."""
 
@@ -223,14 +324,6 @@ def outer_tile(vectors: int) -> Any:
         counted(b, m, [z, x], row)
 
     return tile
-
-
-# The network that transposes 8 x 8: three layers of exchanges between lines 1, 2 and 4 apart.
-EXCHANGES = (
-    (1, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
-    (2, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
-    (4, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
-)
 
 
 @emitted(5, "transpose up to 8 lines of up to 8 numbers: (target, source, lines, n, stride)")
@@ -292,16 +385,19 @@ def rows_tile(join: Callable[..., ir.Value], neutral: float) -> Any:
 PANEL_DEPTH = 128
 
 
-def _panel(typingctx: Any) -> Any:
-    """The address of room for PANEL_DEPTH rows of 16 numbers on the stack."""
+def stack_room(numbers: int) -> Any:
+    """A function for kernels: the address of room for so many float64 on the stack."""
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        with builder.goto_entry_block():
-            room = builder.alloca(ir.ArrayType(F64, 16 * PANEL_DEPTH))
-            room.align = 64
-        return builder.ptrtoint(room, I64)
+    def room(typingctx: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            with builder.goto_entry_block():
+                room = builder.alloca(ir.ArrayType(F64, numbers))
+                room.align = 64
+            return builder.ptrtoint(room, I64)
 
-    return types.int64(), codegen
+        return types.int64(), codegen
+
+    return intrinsic(room)
 
 
-panel: Any = intrinsic(_panel)
+panel = stack_room(16 * PANEL_DEPTH)  # rows of 16 numbers

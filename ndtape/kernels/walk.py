@@ -86,9 +86,15 @@ def operand(frame, position, i):
 
 
 @part
+def words_at(frame, c):
+    """The words of the descriptor at place c of the pool `m`, as a column."""
+    return i8_at(u8(word(frame, M) + WORD * c))
+
+
+@part
 def descriptor(frame, i):
     """The words of instruction i in the pool `m`, as a column."""
-    return i8_at(u8(word(frame, M) + WORD * operand(frame, C, i)))
+    return words_at(frame, operand(frame, C, i))
 
 
 @part

@@ -7,18 +7,22 @@ becomes a gradient: for one array, for floats, for trees of both.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from operator import is_
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import nest
-from ..ops import FLIPPED, PLAN
+from ..ops import FLIPPED, PLAN, WIDE_CODES
 from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
 from ..run import COLUMNS, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
+from .lean import WARM, Lean, is_warm, lean, leave, output_span
+from .pieces import Pieces
 from .program import Slots, Trace
 
 if TYPE_CHECKING:
@@ -26,12 +30,15 @@ if TYPE_CHECKING:
     from .parameters import Parameters
     from .signature import Bound
 
-ndarray, empty = np.ndarray, np.empty
+ndarray, empty, concatenate = np.ndarray, np.empty, np.concatenate
 FLOATS = {float, np.float64}  # the second is a subclass of the first
 RUNS, COUNT, FIRST, INPUTS = (PLAN.index(name) for name in ("runs", "count", "first", "inputs"))
 NEVER = (1 << 64) - 1
+DOT = WIDE_CODES["dot"]
 NO_LIMIT = 1 << 40  # steps of a loop in a fast call, which is short: see `fits`
 LONGEST_CALL = 0.01  # seconds
+PRODUCT = 0.03  # of the time of another operation: one of a sum of products
+KERNEL = 20.0  # operations that a kernel's call costs
 VALUES, GRADIENT, SECOND = range(3)
 Key = tuple[int, int, int, int]  # one of these, root, first and count of the numbers wanted
 
@@ -39,17 +46,28 @@ Key = tuple[int, int, int, int]  # one of these, root, first and count of the nu
 class Hot:
     """A workspace of a trace for fast calls, which are atomic: no caller needs one of his own."""
 
-    def __init__(self, trace: Trace, words: np.ndarray | None = None) -> None:
+    def __init__(self, trace: Trace, words: np.ndarray | None = None, warm: bool = False) -> None:
         self.trace = trace
         self.work = trace.borrow()
         self.work.own_words = words
+        self.words = words
+        self.warm = warm
+        self.lean: Lean | None = lean(trace, words) if warm else None
         self.calls = np.zeros(1, np.uint64)
         self.length = len(trace.tape)
         self.work._prepare(self.length)
         self.work.ready_loops("forward", NO_LIMIT)
+        if self.lean is not None:
+            self.lean.enter(self.work)
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
+        self.lock = threading.Lock()  # held by a call in pieces
+
+    def replay(self, words: np.ndarray) -> Any:
+        """What makes a call by these words."""
+        seconds = self.trace.cost or 0.0
+        return entry("replay_flat") if seconds < LONGEST_CALL else Pieces(self, words, seconds)
 
     @property
     def runs(self) -> int:
@@ -72,14 +90,20 @@ class Hot:
                     self.work.ready_loops("tangent" if name == "t" else "second", NO_LIMIT)
             second = mode == SECOND
             known, inputs = trace.leading
+            top, end = trace.tape.index_of_slot(root), self.length
+            slots = trace.tape.slots
+            if self.lean is not None:
+                known, top, end = map(self.lean.place, (known, top, end))
+                root, slots = self.lean.columns.slot(root), self.lean.columns.slots
+                first = self.lean.columns.slot(first) if mode == VALUES else first
             words = {
                 "forward": address("forward"),
                 "reverse": address("reverse") if mode == GRADIENT else 0,
                 "tangent": address("tangent") if second else 0,
                 "second": address("forward_over_reverse") if second else 0,
                 "frame": self.work.frame_address, "inputs": inputs, "known": known,
-                "end": self.length, "top": trace.tape.index_of_slot(root), "root": root,
-                "slots": trace.tape.slots, "first": first, "count": count, "runs": 0,
+                "end": end, "top": top, "root": root,
+                "slots": slots, "first": first, "count": count, "runs": 0,
                 "calls": address_of(self.calls),
             }  # fmt: skip
             self.plans[key] = np.array([words[name] for name in PLAN], np.uint64)
@@ -103,8 +127,12 @@ class Hot:
                 flipped = self.work.frame[COLUMNS["status"]] == FLIPPED
                 self.work.frame[COLUMNS["status"]] = 0
                 if flipped:
-                    self.stopped += status - 1
-                    self.work.swept = status - 1
+                    stopped = self.work.swept = status - 1
+                    if self.lean is not None:  # what was fused has left no values: start again
+                        stopped = int(self.lean.columns.positions[stopped])
+                        leave(self.work, self.words)
+                        self.work.swept = self.trace.leading[0]
+                    self.stopped += stopped
                     function.stopped[get_ident()] = self.trace, self.work
             self.trace.retire(self)
 
@@ -119,11 +147,18 @@ class Plan:
         self.hot = hot
         self.words = words  # alive as long as its address is used
         self.address = address_of(words)
-        self.run = entry("replay_flat")
-        self.captures = function.captures
-        self.changed = self.captures.changed  # type: ignore[union-attr]
+        self.run = self.replay = hot.replay(words)
+        if not hot.warm:
+            self.left, self.run = WARM, self._counted
+        self.captures: Any = None  # as `plan_for` has found them
+        self.changed: Any = None
         self.count = int(words[COUNT])
         self.bound = bound
+
+    def _counted(self, address: int, *vectors: Any) -> tuple[int, float]:
+        """A call while the trace is not warm yet; the one after the last asks for a new plan."""
+        self.left -= 1
+        return self.replay(address, *vectors) if self.left >= 0 else (-1, 0.0)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         """The inputs as a vector; None where the arguments are not those of the plan."""
@@ -184,19 +219,34 @@ class Group(NamedTuple):
     stop: int
     floats: bool  # all leaves are floats
     order: Any  # of the keys of dicts
+    flat: type | None  # tuple or list, where its elements are the leaves
+
+    def parts(self, tree: Any) -> Any:
+        """The leaves of a tree; None where it has another structure."""
+        if self.structure is None:
+            return [tree]
+        if self.flat is not None:  # the classes of leaves, which are looked at anyway, say the rest
+            same = tree.__class__ is self.flat and len(tree) == len(self.leaves)  # type: ignore
+            return tree if same else None
+        parts, found = flatten(tree)
+        if found != self.structure or (self.order is not None and order_of(tree) != self.order):
+            return None
+        return parts
 
 
 class Trees(Plan):
     def __init__(
-        self, function: Function, hot: Hot, words: np.ndarray, bound: Bound, positions: Any
-    ) -> None:
+        self, function: Function, hot: Hot, words: np.ndarray, bound: Bound, positions: Any,
+        args: tuple[Any, ...], kwargs: dict[str, Any],
+    ) -> None:  # fmt: skip
         super().__init__(function, hot, words, bound)
         self.first = int(words[FIRST])
         self.positions = positions
         self.groups: list[Group] = []
         place = 0
         ordered = iter(bound.signature[2])
-        for structure, (lo, hi) in zip(bound.structures, bound.ranges, strict=True):
+        trees = zip(bound.structures, bound.ranges, [*args, kwargs], strict=False)
+        for structure, (lo, hi), tree in trees:
             leaves, start = [], place
             for x in bound.leaves[lo:hi]:
                 size = getattr(x, "size", 1)
@@ -205,22 +255,24 @@ class Trees(Plan):
                 place += size
             order = None if structure is None else next(ordered)
             floats = all(leaf[0] in FLOATS for leaf in leaves)
-            self.groups.append(Group(structure, leaves, start, place, floats, order))
+            flat = tree.__class__ if _is_flat(tree, bound.leaves[lo:hi]) else None
+            self.groups.append(Group(structure, leaves, start, place, floats, order, flat))
         self.inputs = place
+        leaves = [leaf for group in self.groups for leaf in group.leaves]
+        self.arrays = all(cls is ndarray and dtype is FLOAT64 for cls, _, dtype, *_ in leaves)
+        self.shapes = [[leaf[1] for leaf in group.leaves] for group in self.groups]
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         given = (*args, kwargs) if kwargs else args
         if len(given) != len(self.groups):
             return None
+        if self.arrays:
+            return self._joined(given)
         numbers = empty(self.inputs)
         for tree, group in zip(given, self.groups, strict=True):
-            parts = [tree]
-            if group.structure is not None:
-                parts, found = flatten(tree)
-                if found != group.structure:
-                    return None
-                if group.order is not None and order_of(tree) != group.order:
-                    return None
+            parts = group.parts(tree)
+            if parts is None:
+                return None
             if group.floats:
                 if not FLOATS.issuperset(map(type, parts)):
                     return None
@@ -228,6 +280,19 @@ class Trees(Plan):
             elif not _packed(numbers, parts, group.leaves):
                 return None
         return numbers
+
+    def _joined(self, given: tuple[Any, ...]) -> np.ndarray | None:
+        """`pack` where all leaves are arrays of float64: one call instead of one a leaf."""
+        flat = []
+        for tree, group, shapes in zip(given, self.groups, self.shapes, strict=True):
+            parts = (tree,) if group.structure is None else group.parts(tree)
+            if parts is None:
+                return None
+            for x, shape in zip(parts, shapes, strict=True):
+                if x.__class__ is not ndarray or x.dtype is not FLOAT64 or x.shape != shape:
+                    return None
+                flat.append(x.ravel())
+        return concatenate(flat)
 
     def unpack(self, numbers: np.ndarray) -> Any:
         answer = []
@@ -237,8 +302,11 @@ class Trees(Plan):
                 parts = numbers[group.start - self.first : group.stop - self.first].tolist()
             else:
                 parts = [self._part(numbers, leaf) for leaf in group.leaves]
-            structure = group.structure
-            answer.append(parts[0] if structure is None else unflatten(structure, parts))
+            if group.flat is not None:
+                answer.append(group.flat(parts))
+            else:
+                structure = group.structure
+                answer.append(parts[0] if structure is None else unflatten(structure, parts))
         return answer
 
     def _part(self, numbers: np.ndarray, leaf: tuple[type, Any, Any, int, int]) -> Any:
@@ -246,8 +314,8 @@ class Trees(Plan):
         part = numbers[start - self.first : stop - self.first]
         if shape is None:
             return part.item()
-        part = part.reshape(shape)
-        return part if dtype.kind != "f" else part.astype(dtype, copy=False)
+        part.shape = shape
+        return part if dtype is FLOAT64 or dtype.kind != "f" else part.astype(dtype, copy=False)
 
 
 class Fed(Plan):
@@ -281,6 +349,13 @@ class Fed(Plan):
         return self.inner.unpack(numbers)
 
 
+def _is_flat(tree: Any, leaves: list[Any]) -> bool:
+    """Whether a tuple or list has the leaves as its elements."""
+    if tree.__class__ not in (tuple, list) or len(tree) != len(leaves):
+        return False
+    return all(map(is_, tree, leaves))
+
+
 def _packed(numbers: np.ndarray, parts: list[Any], leaves: list[Any]) -> bool:
     """Write the leaves of a tree; False where they are not those of the plan."""
     for x, (cls, shape, dtype, start, stop) in zip(parts, leaves, strict=True):
@@ -293,7 +368,9 @@ def _packed(numbers: np.ndarray, parts: list[Any], leaves: list[Any]) -> bool:
         elif x.shape != shape or x.dtype is not dtype:
             return False
         else:
-            numbers[start:stop] = (x if dtype.kind == "f" else normal(x)).ravel()
+            if dtype is not FLOAT64 and dtype.kind != "f":
+                x = normal(x)
+            numbers[start:stop] = x.ravel()
     return True
 
 
@@ -312,7 +389,9 @@ def plan_for(
     bound = function.bind(args, kwargs, positions)
     program = None if bound is None else function.program(bound)
     trace = None if program is None else program.last
-    if trace is None or bound is None or bound.statics or not bound.leaves or not fits(trace):
+    if trace is None or bound is None or bound.statics or not bound.leaves:
+        return None
+    if not fits(trace, mode):
         return None
     captures = function.captures
     if captures is None or captures.programs.get(bound.signature) is not program:
@@ -321,7 +400,8 @@ def plan_for(
         span = output_span(trace)
         if span is None:
             return None
-        hot, words = hot_words(trace, None, (VALUES, span[0], span[0], span[1] - span[0]))
+        first = span[0]
+        hot, words = hot_words(trace, None, (VALUES, first, first, span[1] - first))
     else:
         result = trace.output.single
         if not isinstance(result, Slots) or result.shape is not None or result.dtype is not float:
@@ -337,7 +417,7 @@ def plan_for(
     if program is not None and program.parameters is not None:
         made = Fed(made, program.parameters)
     if argnums is None:
-        made.reader = reader(trace, int(words[FIRST]))
+        made.reader = reader(trace, first)
     return made
 
 
@@ -352,7 +432,7 @@ def _laid_out(
             return OneArray(function, hot, words, bound)
     if not kwargs and len(args) == len(bound.leaves) and all(x.__class__ is float for x in args):
         return Floats(function, hot, words, bound, positions)
-    return Trees(function, hot, words, bound, positions)
+    return Trees(function, hot, words, bound, positions, args, kwargs)
 
 
 def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np.ndarray]:
@@ -361,9 +441,11 @@ def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np
     quiet = None if chosen is None else trace.quiet_words(tuple(chosen))
     group = None if quiet is None else tuple(chosen or ())
     with trace.lock:
-        if group not in trace.hot:
-            trace.hot[group] = Hot(trace, quiet)
-        hot: Hot = trace.hot[group]
+        warm = is_warm(trace) and key[0] != SECOND  # of second derivatives: the tape as it is
+        place = (warm, group)
+        if place not in trace.hot:
+            trace.hot[place] = Hot(trace, quiet, warm)
+        hot: Hot = trace.hot[place]
         return hot, hot.plan(trace, key)
 
 
@@ -375,28 +457,31 @@ def reader(trace: Trace, first: int) -> Callable[[np.ndarray], Any] | None:
     return trace.output.shifted(first).read
 
 
-def fits(trace: Trace) -> bool:
-    """Whether sweeps over a tape are short enough for one call, and need no Python on the way.
+def fits(trace: Trace, mode: int) -> bool:
+    """Whether sweeps over a tape need no Python on the way.
 
-    The call holds the GIL and does not hear Ctrl-C: 10 ms at most, of which 5 are what threads
-    wait for one another anyway.
+    A compiled call holds the GIL and does not hear Ctrl-C: 10 ms at most, of which 5 are what
+    threads wait for one another anyway.  Longer ones go in pieces, but for loops, which pause by
+    themselves in a general call, and for second derivatives.
     """
     if trace.cost is None:
         trace.cost = cost(trace.tape)
     loops = all(hasattr(call, "sweep") for call in trace.tape.calls)
-    return loops and trace.leading[1] > 0 and trace.cost < LONGEST_CALL
+    pieces = not trace.tape.calls and mode != SECOND and len(trace.tape.chunks) == 1
+    return loops and trace.leading[1] > 0 and (pieces or trace.cost < LONGEST_CALL)
 
 
 def cost(tape: Tape) -> float:
     """About how long value and gradient take, in seconds."""
-    operations = float(len(tape) + tape.slots)
+    operations = 2.0 * len(tape)
     chunk = tape.chunks[-1]
-    for index, _, _ in tape.wide:
+    for index, _, size in tape.wide:
         c = chunk.c[index]
         extents = tape.words[
             c + nest.BODY : c + nest.BODY + nest.LOOP * int(tape.words[c + nest.LOOPS])
         ]
-        operations += float(np.prod(extents[:: nest.LOOP], dtype=float))
+        steps = float(np.prod(extents[:: nest.LOOP], dtype=float))
+        operations += KERNEL + size + steps * (PRODUCT if chunk.op[index] == DOT else 1.0)
     for call in tape.calls:
         if hasattr(call, "sweep"):
             operations += call.loop.steps * max(cost(body.tape) for body in call.loop.bodies) / 3e-9
@@ -408,15 +493,6 @@ def slots_of(x: Any) -> tuple[int, int]:
     if isinstance(x, Array):
         return (x.storage.slot, x.storage.slot + x.size) if x.size else (0, 0)
     return x.slot, x.slot + 1
-
-
-def output_span(trace: Trace) -> tuple[int, int] | None:
-    """The slots that hold all results; None where there is too much between them."""
-    parts = [p for p in trace.output.parts if isinstance(p, Slots)]
-    if not parts:
-        return None
-    first, end = min(p.start for p in parts), max(p.start + p.size for p in parts)
-    return (first, end) if end - first <= 64 + 2 * sum(p.size for p in parts) else None
 
 
 def positions_of(argnums: Any, count: int) -> tuple[int, ...]:

@@ -127,6 +127,7 @@ class Trace:
         self.words: dict[tuple[int, ...], np.ndarray | None] = {}
         self.lock = threading.RLock()  # held where fast calls are prepared, or come to an end
         self.cost: float | None = None  # of a fast call, see replay.py
+        self.lean_length = 0  # of what steady replays sweep, see lean.py
         self.hot: dict[Any, Any] = {}  # workspaces of fast calls, see replay.py
 
     def borrow(self, chosen: Sequence[int] | None = None) -> Workspace:
