@@ -25,9 +25,21 @@ from .ops import (
     RETRY,
     REVERSE,
     SPAN_WORDS,
+    WIDE_CODES,
 )
-from .run import ALIGNMENT, COLUMNS, PIECE_SECONDS, Workspace, address, entry, loop_address
-from .tape import Tape
+from .run import (
+    ALIGNMENT,
+    COLUMNS,
+    PIECE_SECONDS,
+    SWEEP_KERNELS,
+    Workspace,
+    address,
+    blas,
+    entry,
+    load_kernels,
+    loop_address,
+)
+from .tape import Chunk, Tape
 
 WORD = {name: position for position, name in enumerate(LOOP)}
 KINDS = ("forward", "reverse", "tangent", "second")
@@ -66,12 +78,31 @@ class Form(NamedTuple):
         return sum(self.carry) + self.steps * sum(self.ys) + 1
 
 
+class Lean(NamedTuple):
+    """Columns of a body after the passes; it calls nothing that Python executes."""
+
+    chunk: Chunk
+    words: np.ndarray
+    codes: set[int]
+    positions: np.ndarray  # which instruction of the tape each of them was
+    slots: int
+    results: np.ndarray
+
+
 class LoopBody(NamedTuple):
     """A body under one pattern of branches, its inputs in front in the order of `Form`."""
 
     tape: Tape
     leading: int  # instructions that are inputs
     results: np.ndarray  # rows (slot, size, place in the carry or -1 - number of ys)
+    lean: Lean | None = None  # the same after the passes
+
+    @property
+    def swept(self) -> tuple[int, int, np.ndarray]:
+        """What sweeps go over: how many instructions and slots, and the rows of results."""
+        if self.lean is None:
+            return len(self.tape), self.tape.slots, self.results
+        return len(self.lean.positions), self.lean.slots, self.lean.results
 
 
 Operand = np.ndarray | int  # plain numbers, or the first slot outside
@@ -181,8 +212,9 @@ class Runner:
         for body in self.bodies[len(self.works) :]:
             work = Workspace(body.tape)
             work.lay_out()
+            work.own_words = None if body.lean is None else body.lean.words
             self.works.append(work)
-        slots = max(work.tape.slots for work in self.works)
+        slots = max(body.swept[1] for body in self.bodies[: len(self.works)])
         if slots > self.slots:
             row, self.row = self.row, slots - sum(self.form.captured)
             self.slots = slots
@@ -200,10 +232,10 @@ class Runner:
                 work.arrays[name] = array
                 work.frame[COLUMNS[name]] = where(array)
             work.capacity = NEVER_GROWS
-            work.enter(body.tape.chunks[0])
+            work.enter(body.tape.chunks[0] if body.lean is None else body.lean.chunk)
+            length, slots, results = body.swept
             line[:] = (
-                work.frame_address, body.leading, len(body.tape), body.tape.slots,
-                where(body.results), len(body.results),
+                work.frame_address, body.leading, length, slots, where(results), len(results)
             )  # fmt: skip
         self._table = table
         self._set(bodies=where(table), variants=len(table), row=self.row)
@@ -229,8 +261,8 @@ class Runner:
         self._meet()
         for name in SWEEPS[kind]:
             self._set(**{"second" if name == "forward_over_reverse" else name: address(name)})
-            for work in self.works:
-                work.prepare(name)
+            for work, body in zip(self.works, self.bodies, strict=False):
+                _load(work, body, name)
         if not self.word("stage"):  # else a plan is under way, and stays what it is
             self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
         for work in self.works:
@@ -314,6 +346,8 @@ class Runner:
             return
         variant, i = self.word("variant"), self.word("at")
         work = self.works[variant]
+        lean = self.bodies[variant].lean
+        i = i if lean is None else int(lean.positions[i])
         name = self._sweep_name()
         work.frame[COLUMNS["status"]] = status
         try:
@@ -333,10 +367,10 @@ class Runner:
         first = sum(self.form.captured)
         self.record(self, self.numbers["v"][first : self.form.inputs].copy())
         self._meet()
-        for work in self.works:
+        for work, body in zip(self.works, self.bodies, strict=False):
             for kind in self.ready:
                 for name in SWEEPS[kind]:
-                    work.prepare(name)
+                    _load(work, body, name)
         self._set(variant=len(self.works) - 1, at=RETRY, tried=0)
 
     def _sweep_name(self) -> str:
@@ -346,6 +380,15 @@ class Runner:
         if plans[0][self.word("action"), 0] == REVERSE:
             return "forward_over_reverse" if tangents else "reverse"
         return "tangent" if self.word("phase") else "forward"
+
+
+def _load(work: Workspace, body: LoopBody, name: str) -> None:
+    """The kernels that a sweep over a body needs."""
+    work.prepare(name)
+    if body.lean is not None:
+        load_kernels(SWEEP_KERNELS[name], body.lean.codes)
+        if WIDE_CODES["dot"] in body.lean.codes:
+            work.frame[COLUMNS["blas"]] = where(blas())
 
 
 def _longer(old: np.ndarray, count: int) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 
 from .. import nest
 from ..errors import ArgumentError
-from ..looping import LoopBody
+from ..fusion import packed
+from ..looping import Lean, LoopBody
 from ..ops import CODES, WIDE_CODES
 from ..record.arrays import Array, as_array, of_span, view
 from ..record.core import Recorder, disarm_all, recording_on, user_line
@@ -24,7 +25,8 @@ from ..record.storage import ArrayLeaf, Storage
 from ..record.tracing import Guard, abandon, begin, end
 from ..record.values import Boolean, Integer, Leaf, Result, Var, result
 from ..record.wide import in_order
-from ..tape import Tape
+from ..tape import Chunk, Tape
+from ..traced.lean import codes_of, optimised
 from ..trees import flatten, path_text, unflatten
 
 GUARD, CALL = CODES["guard", "vk"], WIDE_CODES["call"]
@@ -152,7 +154,23 @@ class Body(NamedTuple):
                 where = -1 - (number - carry)
             if spec.size:
                 rows.append((int(moved[slot]), spec.size, where))
-        return LoopBody(tape, leading, np.array(rows, np.int64).reshape(-1, 3))
+        results = np.array(rows, np.int64).reshape(-1, 3)
+        return LoopBody(tape, leading, results, None if tape.calls else lean(tape, results))
+
+
+def lean(tape: Tape, results: np.ndarray) -> Lean | None:
+    """The body after the passes; None where they find nothing to do."""
+    kept = [np.arange(0), *[slot + np.arange(size) for slot, size, _ in results.tolist()]]
+    columns = optimised(tape, None, np.concatenate(kept))
+    if columns is None:
+        return None
+    short = packed(columns)
+    chunk = Chunk(0, len(short.positions))
+    for name in ("op", "out", "a", "b", "c"):
+        chunk.array(name, chunk.size)[:] = short.columns[name]
+    moved = results.copy()
+    moved[:, 0] = [short.slot(slot) for slot in results[:, 0].tolist()]
+    return Lean(chunk, short.columns["m"], codes_of(columns), short.positions, short.slots, moved)
 
 
 def inline(
