@@ -173,7 +173,7 @@ INPUTS = [
     ((X, 2.0), None, nt.ShapeError, ["xs[1]", "steps"]),
     (1.5, None, nt.ShapeError, ["xs", "steps"]),
     (np.array(1.5), None, nt.ShapeError, ["xs", "steps"]),
-    (X, 3, nt.ArgumentError, ["length", "3", "4"]),
+    (X, 3, nt.TapeError, ["length", "3", "4"]),
     (X, -1, nt.ArgumentError, ["length", "-1"]),
     (None, -1, nt.ArgumentError, ["length", "-1"]),
     (None, None, nt.ArgumentError, ["length", "xs"]),
