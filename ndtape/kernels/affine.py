@@ -188,6 +188,10 @@ def _vector_adjoints(frame, a, b, c, w, x, y, form):
 def _spread(z, keep, s, rows, columns, by_row, step):
     """z[r, j] += s[r * by_row + j * step]"""
     rest = splat(0.0)
+    if rows == 1 and columns <= 8:  # a small vector: the usual bias
+        more = load(s, columns, rest) if step else splat(floats(s)[0])
+        store(z, columns, load(z, columns * keep, rest) + more)
+        return
     if by_row == columns and step == 1:
         rows, columns = i64(1), rows * columns
     for r in range(rows):
@@ -203,6 +207,9 @@ def _spread(z, keep, s, rows, columns, by_row, step):
 def _gather(w, s, rows, columns, by_row, step):
     """s[r * by_row + j * step] += w[r, j], the adjoint of `_spread`."""
     rest = splat(0.0)
+    if rows == 1 and columns <= 8 and step:
+        store(s, columns, load(s, columns, rest) + load(w, columns, rest))
+        return
     if by_row == columns and step == 1:
         rows, columns = i64(1), rows * columns
     if step == 0:

@@ -260,6 +260,10 @@ class Trees(Plan):
         self.inputs = place
         leaves = [leaf for group in self.groups for leaf in group.leaves]
         self.arrays = all(cls is ndarray and dtype is FLOAT64 for cls, _, dtype, *_ in leaves)
+        self.pieces = [
+            [(leaf[1], leaf[3] - self.first, leaf[4] - self.first) for leaf in group.leaves]
+            for group in self.groups
+        ]
         self.shapes = [[leaf[1] for leaf in group.leaves] for group in self.groups]
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
@@ -298,7 +302,9 @@ class Trees(Plan):
         answer = []
         for i in self.positions:
             group = self.groups[i]
-            if group.floats:
+            if self.arrays:
+                parts = [numbers[i:j].reshape(shape) for shape, i, j in self.pieces[i]]
+            elif group.floats:
                 parts = numbers[group.start - self.first : group.stop - self.first].tolist()
             else:
                 parts = [self._part(numbers, leaf) for leaf in group.leaves]
