@@ -12,6 +12,36 @@ from hypothesis import settings
 
 from ndtape.record import lifetime
 
+
+def set_aside():
+    """What there is now stays to the end of the session: the collector need not walk through it.
+
+    A full collection costs a tenth of a second otherwise, and so does dropping dead instructions,
+    which asks the collector who refers to a tape. ndtape does not drop any where objects have been
+    set aside, since they could be results; these are older than all results of tests.
+    """
+    gc.collect()
+    gc.freeze()
+    count = gc.get_freeze_count()
+    more = SimpleNamespace(
+        get_referrers=gc.get_referrers,
+        get_freeze_count=lambda: max(gc.get_freeze_count() - count, 0),
+    )
+    vars(lifetime)["gc"] = more
+
+
+def pytest_collection_finish():
+    set_aside()
+
+
+@pytest.fixture
+def frozen_by_the_user():
+    """For a test that calls `gc.freeze` itself."""
+    yield
+    gc.unfreeze()
+    set_aside()
+
+
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
@@ -55,17 +85,3 @@ def eager_switching():
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
-
-
-@pytest.fixture
-def small_heap(monkeypatch):
-    """What pytest and other tests hold is set aside while this test runs.
-
-    Dropping dead instructions walks through all objects that the collector sees, a tenth of a
-    second in the middle of the suite.  What is set aside is older than all results of this test.
-    """
-    seen = SimpleNamespace(get_referrers=gc.get_referrers, get_freeze_count=lambda: 0)
-    monkeypatch.setattr(lifetime, "gc", seen)
-    gc.freeze()
-    yield
-    gc.unfreeze()

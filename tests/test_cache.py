@@ -72,7 +72,7 @@ def copied(site):
 KEPT = """
     input copy stop attach add subtract multiply divide negative mz square cube reciprocal power log
     mod floor_divide floor less less_equal greater greater_equal equal not_equal logical_and
-    logical_or logical_not where abs sign tanh guard
+    logical_or logical_not where abs sign tanh round32 guard
 """.split()
 
 

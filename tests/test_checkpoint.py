@@ -177,7 +177,8 @@ def test_together_with_scan(program):
     params = nn.rnn_init(np.random.default_rng(0), 3, 4)
     kept = nt.grad(functools.partial(program, plain), (0, 1))(params, XS)
     again = functools.partial(program, nt.checkpoint)
-    same(nt.grad(again, (0, 1))(params, XS), kept)
+    # A body without the checkpoint is fused, which adds up in another order.
+    same(nt.grad(again, (0, 1))(params, XS), kept, 1e-14)
     traced = nt.grad(nt.function(again), (0, 1))
     for _ in range(2):
         same(traced(params, XS), kept, 1e-14)

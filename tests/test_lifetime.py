@@ -15,7 +15,7 @@ import tracemalloc
 import weakref
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ndtape as nt
@@ -30,7 +30,7 @@ def no_tape_of_another_test():
 
 
 @pytest.fixture(params=[core.COMPACT_AT, 300], ids=["as released", "compacting often"])
-def threshold(request, monkeypatch, small_heap):
+def threshold(request, monkeypatch):
     monkeypatch.setattr(core, "COMPACT_AT", request.param)
     monkeypatch.setattr(lifetime, "COMPACT_AT", request.param)
     return request.param
@@ -170,7 +170,7 @@ LOOPS = [
 
 
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda f: f.__name__)
-def test_memory_stays_flat(loop, monkeypatch, small_heap):
+def test_memory_stays_flat(loop, monkeypatch):
     monkeypatch.setattr(core, "COMPACT_AT", 300)
     monkeypatch.setattr(lifetime, "COMPACT_AT", 300)
     w = nt.var(0.5)
@@ -264,7 +264,7 @@ def test_many_tapes_alive_at_once():
 # --- dropping dead instructions -----------------------------------------------------------------
 
 
-def test_compaction_happens_and_keeps_what_is_alive(monkeypatch, small_heap):
+def test_compaction_happens_and_keeps_what_is_alive(monkeypatch):
     monkeypatch.setattr(core, "COMPACT_AT", 300)
     monkeypatch.setattr(lifetime, "COMPACT_AT", 300)
     w = nt.var(0.5, name="w")
@@ -314,17 +314,15 @@ def test_no_compaction_inside_a_transform(monkeypatch):
     assert nt.grad(nt.grad(f))(0.4) == pytest.approx(second, rel=1e-12)
 
 
-def test_frozen_objects_stop_compaction_and_nothing_else(monkeypatch):
+def test_frozen_objects_stop_compaction_and_nothing_else(monkeypatch, frozen_by_the_user):
     monkeypatch.setattr(core, "COMPACT_AT", 300)
     monkeypatch.setattr(lifetime, "COMPACT_AT", 300)
     w = nt.var(0.5)
     kept = w * 2.0
     gc.freeze()
-    try:
-        for _ in range(1000):
-            loss = w * 3.0
-    finally:
-        gc.unfreeze()
+    for _ in range(1000):
+        loss = w * 3.0
+    assert len(loss.tape) > 1000
     assert kept.value == 1.0
     (kept * loss).backward()
     assert w.grad == pytest.approx(2.0 * 1.5 + 3.0 * 1.0)
@@ -384,8 +382,8 @@ def run_program(seed, steps, drop, at):
 
 
 @given(st.integers(0, 2**32), st.integers(4, 12))
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_compaction_changes_no_number(small_heap, seed, drop):
+@settings(max_examples=12, deadline=None)
+def test_compaction_changes_no_number(seed, drop):
     before = core.COMPACT_AT, lifetime.COMPACT_AT
     try:
         plain, length = run_program(seed, 1500, drop, at=100_000)

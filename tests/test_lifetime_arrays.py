@@ -14,7 +14,7 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ndtape as nt
@@ -27,7 +27,7 @@ def no_tape_of_another_test():
 
 
 @pytest.fixture
-def compacting(monkeypatch, small_heap):
+def compacting(monkeypatch):
     """Tapes are compacted when they have 300 instructions."""
     monkeypatch.setattr(core, "COMPACT_AT", 300)
     monkeypatch.setattr(lifetime, "COMPACT_AT", 300)
@@ -264,7 +264,7 @@ def test_a_result_of_which_one_element_is_spent(compacting):
     assert x.grad.tolist() == [0.0, 0.0, 6.0]
 
 
-def test_tapes_are_compacted_by_slots(monkeypatch, small_heap):
+def test_tapes_are_compacted_by_slots(monkeypatch):
     monkeypatch.setattr(core, "COMPACT_SLOTS", 20_000)
     monkeypatch.setattr(lifetime, "COMPACT_SLOTS", 20_000)
     x = nt.var(np.linspace(0.0, 1.0, 1000))
@@ -378,8 +378,8 @@ def run_program(seed, steps, drop, at):
 
 
 @given(st.integers(0, 2**32), st.integers(4, 9))
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_compaction_changes_no_number(small_heap, seed, drop):
+@settings(max_examples=10, deadline=None)
+def test_compaction_changes_no_number(seed, drop):
     before = core.COMPACT_AT, lifetime.COMPACT_AT
     try:
         plain, length = run_program(seed, 400, drop, at=100_000)

@@ -1316,7 +1316,7 @@ def _captured():
      (_objects, 300), (_captured, 300)],
     ids=lambda p: p.__name__ if callable(p) else "",
 )  # fmt: skip
-def test_memory_does_not_grow(make, passes, small_heap):
+def test_memory_does_not_grow(make, passes):
     assert grows_by(make(), passes) < 0.5
 
 

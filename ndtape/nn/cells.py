@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import functions
 from ..errors import ArgumentError, ShapeError
-from ..functions import relu, sigmoid
 from ..losses import layer_norm as _layer_norm
 from ..record.core import user_line
 from .initialisers import (
@@ -33,7 +33,7 @@ from .shapes import NORMS, fitting, pair
 Array: TypeAlias = Any
 Params: TypeAlias = dict[str, Any]
 
-ACTIVATIONS = {"tanh": np.tanh, "relu": relu}
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: functions.relu(x)}
 
 # --- rnn -----------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ def gru_step(params: Params, h: Array, z: Array) -> Array:
 def _gru(params: Params, h: Array, by_x: Array) -> Array:
     size = h.shape[-1]
     by_h = h @ params["Wh"]
-    gates = sigmoid(by_x[..., : 2 * size] + by_h[..., : 2 * size])
+    gates = functions.sigmoid(by_x[..., : 2 * size] + by_h[..., : 2 * size])
     reset, update = gates[..., :size], gates[..., size:]
     new = np.tanh(by_x[..., 2 * size :] + reset * (by_h[..., 2 * size :] + params["bn"]))
     return new + update * (h - new)
@@ -256,7 +256,7 @@ def _lstm(params: Params, h: Array, c: Array, z: Array) -> tuple[Array, Array]:
     if "peep" in params:
         i, f, o, c = _by_peepholes(params["peep"], z, c, size)
     else:
-        gates = sigmoid(z[..., : 3 * size])
+        gates = functions.sigmoid(z[..., : 3 * size])
         i, f, o = gates[..., :size], gates[..., size : 2 * size], gates[..., 2 * size :]
         c = f * c + i * np.tanh(z[..., 3 * size :])
     seen = _layer_norm(c, params["gain_c"], params["bias_c"]) if normed else c
@@ -265,10 +265,10 @@ def _lstm(params: Params, h: Array, c: Array, z: Array) -> tuple[Array, Array]:
 
 def _by_peepholes(peep: Array, z: Array, c: Array, size: int) -> tuple[Array, ...]:
     """Gates that look at c: input and forget at the old one, output at the new one."""
-    i = sigmoid(z[..., :size] + peep[0] * c)
-    f = sigmoid(z[..., size : 2 * size] + peep[1] * c)
+    i = functions.sigmoid(z[..., :size] + peep[0] * c)
+    f = functions.sigmoid(z[..., size : 2 * size] + peep[1] * c)
     c = f * c + i * np.tanh(z[..., 3 * size :])
-    return i, f, sigmoid(z[..., 2 * size : 3 * size] + peep[2] * c), c
+    return i, f, functions.sigmoid(z[..., 2 * size : 3 * size] + peep[2] * c), c
 
 
 # --- ahead of the loop ---------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import functions
 from ..errors import ArgumentError, NonFiniteError, ShapeError
-from ..functions import maximum, sqrt
 from ..losses import softmax_cross_entropy
 from ..record.arrays import recording
 from ..record.core import user_line
@@ -80,7 +80,7 @@ def global_norm(tree: Tree) -> Any:
     """
     leaves, _ = flatten(tree)
     if any(recording(x) for x in leaves):
-        return sqrt(sum(np.sum(x * x) for x in leaves))
+        return functions.sqrt(sum(np.sum(x * x) for x in leaves))
     # math.hypot neither overflows nor underflows where the norm itself does not
     return math.hypot(*(_norm(x) for x in leaves))
 
@@ -109,7 +109,7 @@ def clip_by_global_norm(grads: Tree, limit: float) -> tuple[Tree, Any]:
     leaves, structure = flatten(grads)
     norm = global_norm(grads)
     if recording(norm):
-        scale = limit / maximum(norm, float(limit))
+        scale = limit / functions.maximum(norm, float(limit))
     elif not math.isfinite(norm):
         _not_finite(leaves, structure)
         scale = limit / norm
