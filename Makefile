@@ -49,6 +49,8 @@ perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 	$(BIN)/python perf/small_tensors.py
 	$(BIN)/python perf/replay.py
 	$(BIN)/python perf/compiled.py
+	$(BIN)/python perf/rnn.py
+	$(BIN)/python perf/dlstm.py
 	$(BIN)/python perf/table.py
 
 docs: $(VENV)/.has-docs

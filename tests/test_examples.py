@@ -76,9 +76,11 @@ WALKTHROUGHS = {
     },
     "a2_quiz": {"solution: dc_dx": -9.62605866314},
 }
-HELPERS = {"walkthrough", "stopwatch"}
+HELPERS = {"walkthrough", "stopwatch", "showing", "pydoc_text"}
 TESTED_ELSEWHERE = {"moons", "demo", "b_jacobians", "d_network", "e_arm", "e_models", "e_real_data"}
 TESTED_ELSEWHERE |= {"branches", "logistic_errors", "option_greeks", "rosenbrock", "stiff_kinetics"}
+TESTED_ELSEWHERE |= {"scalar_neurons", "f_recurrent", "char_lstm", "row_digits", "long_memory"}
+TESTED_ELSEWHERE |= {"sunspots", "beside_pytorch"}
 TESTED_ELSEWHERE |= {"garch", "advection", "double_pendulum", "kalman"}
 
 
