@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import ChangedShapeError, TapeFullError
 from .ops import (
+    ADVANCE,
     BODY,
     FLIPPED,
     LOOP,
@@ -147,7 +148,9 @@ class Runner:
         self.slots = self.row = 0
         self.kept, self.snapshots, self.taken = NO_FLOATS, NO_FLOATS, np.zeros(1, np.int64)
         self.plans = [NO_WORDS] * 4
-        self._plans = np.zeros((2, PLANS_WORDS), np.int64)
+        self._plans = np.zeros((3, PLANS_WORDS), np.int64)
+        self._whole = np.array([[ADVANCE, 0, form.steps]])
+        self._plans[2, :2] = where(self._whole), 1
         self.ready: set[str] = set()
         self.budget = 0.0
         carry = sum(form.carry)
@@ -264,7 +267,7 @@ class Runner:
             for work, body in zip(self.works, self.bodies, strict=False):
                 _load(work, body, name)
         if not self.word("stage"):  # else a plan is under way, and stays what it is
-            self._keep(tangents=kind in ("tangent", "second") or "second" in self.ready)
+            self._keep(tangents="second" in (kind, *self.ready))
         for work in self.works:
             for name in SWEEPS[kind]:
                 work.ready_loops(KIND_OF[name], limit)
@@ -376,7 +379,7 @@ class Runner:
     def _sweep_name(self) -> str:
         """Which sweep of the body is under way."""
         tangents = self.word("tangents")
-        plans = [p for p in self.plans if where(p) == self.word("plan")]
+        plans = [p for p in (*self.plans, self._whole) if where(p) == self.word("plan")]
         if plans[0][self.word("action"), 0] == REVERSE:
             return "forward_over_reverse" if tangents else "reverse"
         return "tangent" if self.word("phase") else "forward"

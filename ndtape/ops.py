@@ -385,7 +385,8 @@ ADVANCE, TAPE, STORE, RESTORE, REVERSE = range(5)
 # Words of a loop's block: the function that runs it; which sweep is asked for, and how far it is;
 # the plan under way, and where in it; limits and counts; where operands, ys and bodies are listed;
 # counts of slots; addresses of the result, of the body's numbers, of what is kept, and of adjoints
-# of the carry; whose numbers are kept; the sweeps; plans, first without and then with tangents.
+# of the carry; whose numbers are kept; the sweeps; plans: without tangents, with them, and for
+# tangents alone.
 LOOP = ("run", "ready", "kind", "stage", "why",
         "plan", "actions", "action", "step", "at", "phase", "tried", "tangents", "writes",
         "limit", "budget", "evaluations",

@@ -411,9 +411,9 @@ def _collect(b, column, numbers, carry):
 
 
 @part
-def _choose(b, tangents, back):
+def _choose(b, plan, tangents, back):
     """Begin with a plan."""
-    plans = _words(b[PLANS] + WORD * PLANS_WORDS * tangents)
+    plans = _words(b[PLANS] + WORD * PLANS_WORDS * plan)
     b[PLAN], b[ACTIONS] = plans[2 * back], plans[2 * back + 1]
     b[ACTION], b[STEP], b[AT], b[TANGENTS] = 0, NONE, NONE, tangents
 
@@ -422,8 +422,11 @@ def _choose(b, tangents, back):
 def _start(b, stage, tangents):
     """Begin with the values of all steps."""
     b[STAGE], b[WRITES], b[EVALUATIONS] = stage, i64(stage == RUNNING), 0
-    b[STAMP] = 0
-    _choose(b, tangents, 0)
+    if b[KIND] == OF_TANGENTS:  # which keep nothing
+        _choose(b, 2, tangents, 0)
+    else:
+        b[STAMP] = 0
+        _choose(b, tangents, tangents, 0)
     _enter(b, 0, b[V])
     if tangents:
         clear(b[T], b[CAPTURED] + b[CARRY])
@@ -435,7 +438,8 @@ def _start_back(b):
     """Begin with the way back."""
     count, captured = b[CARRY], b[CAPTURED]
     b[STAGE] = GOING_BACK
-    _choose(b, i64(b[KIND] == OF_BOTH), 1)
+    tangents = i64(b[KIND] == OF_BOTH)
+    _choose(b, tangents, tangents, 1)
     clear(b[G], captured)
     copy(b[CARRY_G], b[W], count)
     if b[TANGENTS]:
@@ -475,8 +479,8 @@ def _finish(b):
         size += b[STEPS] * _output(b, j)[SIZE]
     b[STAGE] = DONE
     if stage == RUNNING:
-        b[KEPT_TANGENTS] = b[TANGENTS]
         if kind == OF_VALUES:
+            b[KEPT_TANGENTS] = 0
             copy(b[Z], b[V] + first, count)
             b[STAMPS] += 1
             b[STAMP] = b[STAMPS]

@@ -7,6 +7,7 @@ of xs; its result is the last carry, all of ys, and a stamp (looping.py).  Sweep
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -70,8 +71,14 @@ class Loop:
 
     # --- bodies ---------------------------------------------------------------------------------
 
-    def first(self, numbers: np.ndarray) -> None:
-        """Record the body for the numbers of the first step; learn what it gives."""
+    def begin(self, numbers: np.ndarray) -> None:
+        """Record the body for the numbers of the first step."""
+        while not self.bodies:
+            with contextlib.suppress(Restart):
+                self._first(numbers)
+
+    def _first(self, numbers: np.ndarray) -> None:
+        """One recording, from which it is learnt what the body gives."""
         body = self._recorded(numbers, _outer_numbers)
         self.y_structure = body.structures[1]
         count = len(self.carry)
@@ -99,7 +106,8 @@ class Loop:
     def _recorded(self, numbers: np.ndarray, find: Callable[[Captured], np.ndarray]) -> Body:
         assert self.f is not None
         specs = self.carry, self.xs
-        return record(self.f, self.name, self.structures, specs, numbers, find, self.open)
+        with core.growth:  # what is captured must not move before its operands are made
+            return record(self.f, self.name, self.structures, specs, numbers, find, self.open)
 
     def _add(self, body: Body) -> None:
         if body.guards:
