@@ -25,8 +25,8 @@ from ..record.storage import ArrayLeaf, Storage
 from ..record.tracing import Guard, abandon, begin, end
 from ..record.values import Boolean, Integer, Leaf, Result, Var, result
 from ..record.wide import in_order
-from ..tape import Chunk, Tape
-from ..traced.lean import codes_of, optimised
+from ..tape import Tape
+from ..traced.lean import codes_of, in_chunk, optimised
 from ..trees import flatten, path_text, unflatten
 
 GUARD, CALL = CODES["guard", "vk"], WIDE_CODES["call"]
@@ -165,12 +165,11 @@ def lean(tape: Tape, results: np.ndarray) -> Lean | None:
     if columns is None:
         return None
     short = packed(columns)
-    chunk = Chunk(0, len(short.positions))
-    for name in ("op", "out", "a", "b", "c"):
-        chunk.array(name, chunk.size)[:] = short.columns[name]
     moved = results.copy()
     moved[:, 0] = [short.slot(slot) for slot in results[:, 0].tolist()]
-    return Lean(chunk, short.columns["m"], codes_of(columns), short.positions, short.slots, moved)
+    return Lean(
+        in_chunk(short), short.columns["m"], codes_of(columns), short.positions, short.slots, moved
+    )
 
 
 def inline(

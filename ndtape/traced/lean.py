@@ -71,11 +71,17 @@ def lean(trace: Trace, words: np.ndarray | None) -> Lean | None:
     if columns is None:
         return None
     short = packed(columns)
+    chunk = in_chunk(short)
+    trace.lean_length = chunk.size
+    return Lean(chunk, short, codes_of(columns))
+
+
+def in_chunk(short: Packed) -> Chunk:
+    """Packed columns where sweeps find them."""
     chunk = Chunk(0, len(short.positions))
     for name in ("op", "out", "a", "b", "c"):
         chunk.array(name, chunk.size)[:] = short.columns[name]
-    trace.lean_length = chunk.size
-    return Lean(chunk, short, codes_of(columns))
+    return chunk
 
 
 def output_span(trace: Trace) -> tuple[int, int] | None:
