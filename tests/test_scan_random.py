@@ -11,7 +11,7 @@ import random
 import branching
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from replays import bits
 from scan_programs import Pair, Program, leaves, same, unrolled
@@ -83,6 +83,7 @@ def test_values_and_gradients(seed, steps, reverse, schedule):
 
 @settings(max_examples=15)
 @given(**PROGRAMS)
+@example(seed=26242, steps=2, reverse=False, schedule=None)  # bodies recorded in a replay
 def test_other_derivatives(seed, steps, reverse, schedule):
     q, f, g = both(seed, min(steps, 4), reverse, schedule)
     at, along = q.at(), q.at(seed=seed)
@@ -107,6 +108,7 @@ def test_replays(others, seed, steps, reverse, schedule):
 
 @settings(max_examples=10)
 @given(**PROGRAMS)
+@example(seed=716882, steps=4, reverse=True, schedule=None)  # a plan was replaced in a pause
 def test_lanes(seed, steps, reverse, schedule):
     q, f, g = both(seed, steps, reverse, schedule)
     ats = [q.at(), q.at(seed=seed), q.at(seed=seed + 1)]
