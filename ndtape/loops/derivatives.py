@@ -8,7 +8,7 @@ recorded body is inlined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from .body import Spec, inline
 from .loop import Loop, placed, stored
 
 Leaves = Sequence[Any]
+Scan = Callable[..., Any]  # `nt.scan`
 
 
 def step(loop: Loop, given: Leaves, carry: Leaves, x: Leaves) -> tuple[list[Any], list[Any]]:
@@ -95,15 +96,27 @@ def _guard(tape: Recorder, slot: int) -> None:
 # --- the rules ------------------------------------------------------------------------------------
 
 
+class Derivatives:
+    """Stands in the place of a primitive in the call of a loop: its rules are loops, by `scan`."""
+
+    def __init__(self, loop: Loop, scan: Scan) -> None:
+        self.loop, self.scan = loop, scan
+        self.name = loop.name
+
+    def vjp(self, w: Any, z: Any, *operands: Any) -> list[Any]:
+        return _vjp(self.loop, self.scan, w, operands)
+
+    def jvp(self, tangents: Leaves, z: Any, *operands: Any) -> Any:
+        return _jvp(self.loop, self.scan, tangents, operands)
+
+
 def _split(loop: Loop, operands: Leaves) -> tuple[list[Any], list[Any], list[Any]]:
     first, second = len(loop.order), len(loop.order) + len(loop.carry)
     return list(operands[:first]), list(operands[first:second]), list(operands[second:])
 
 
-def vjp(loop: Loop, w: Any, operands: Leaves) -> list[Any]:
+def _vjp(loop: Loop, scan: Scan, w: Any, operands: Leaves) -> list[Any]:
     """Adjoints of the operands for those of the last carry and of ys."""
-    from .scan import scan
-
     given, carry, xs = _split(loop, operands)
     w_carry, w_ys = list(w[: len(carry)]), list(w[len(carry) :])
 
@@ -131,10 +144,8 @@ def vjp(loop: Loop, w: Any, operands: Leaves) -> list[Any]:
     return [*state[1], *state[0], *w_xs]
 
 
-def jvp(loop: Loop, tangents: Leaves, operands: Leaves) -> Any:
+def _jvp(loop: Loop, scan: Scan, tangents: Leaves, operands: Leaves) -> Any:
     """Tangents of the last carry and of ys along those of the operands."""
-    from .scan import scan
-
     given, carry, xs = _split(loop, operands)
     t_given, t_carry, t_xs = _split(loop, tangents)
 

@@ -243,8 +243,8 @@ def _outer_numbers(captured: Captured) -> np.ndarray:
 class LoopCall(Call):
     """One recorded loop: which operands are recorded, and the numbers of those that are not."""
 
-    def __init__(self, loop: Loop, operands: list[Any]) -> None:
-        super().__init__(_Derivatives(loop), {}, operands)  # type: ignore[arg-type]
+    def __init__(self, loop: Loop, operands: list[Any], derivatives: Any) -> None:
+        super().__init__(derivatives, {}, operands)
         self.loop = loop
         self.many = True
         self.results = [(spec.shape or (), stored(spec)) for spec in loop.carry]
@@ -308,21 +308,3 @@ def placed(tape: Recorder, start: int, spec: Spec) -> Any:
         kind = {bool: Boolean, int: Integer}.get(spec.dtype, Result)
         return result(tape, start, kind)
     return of_span(tape, start, spec.shape, spec.dtype)
-
-
-class _Derivatives:
-    """Stands in the place of the primitive of a call: derivatives as programs."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self.name = loop.name
-
-    def vjp(self, w: Any, z: Any, *operands: Any) -> list[Any]:
-        from .derivatives import vjp
-
-        return vjp(self.loop, w, operands)
-
-    def jvp(self, tangents: Sequence[Any], z: Any, *operands: Any) -> Any:
-        from .derivatives import jvp
-
-        return jvp(self.loop, tangents, operands)

@@ -18,6 +18,7 @@ from ..record.values import Var
 from ..record.wide import in_order, on_tape
 from ..trees import flatten, path_text, unflatten
 from .body import Spec, checked_spec, spec_of
+from .derivatives import Derivatives
 from .loop import Loop, LoopCall, placed, stored
 from .schedules import Schedule, none
 
@@ -163,7 +164,7 @@ class _Arguments:
         if tape is None:
             return self._results(loop, lambda at, spec: spec.read(z[at : at + spec.size]))
         spans, fixed = _operands(tape, operands)
-        call = LoopCall(loop, fixed)
+        call = LoopCall(loop, fixed, Derivatives(loop, scan))
         call.dtypes = [getattr(x, "dtype", np.dtype(np.float64))
                        for x, known in zip(operands, call.fixed, strict=True)
                        if known is None]  # fmt: skip
