@@ -270,7 +270,7 @@ class Runner:
             self._keep(tangents="second" in (kind, *self.ready))
         for work in self.works:
             for name in SWEEPS[kind]:
-                work.ready_loops(KIND_OF[name], limit)
+                work.prepare_loops(KIND_OF[name], limit)
         self.ready.add(kind)
         weight = max(self.slots, 1)
         self._set(

@@ -343,7 +343,7 @@ class Workspace:
         raise TapeError(f"lanes do not work with array operations: {text}")
 
     def _call(self, name: str, i: int) -> None:
-        """Execute a `call` instruction in Python: its object reads and writes spans."""
+        """Execute a `call` instruction in Python: its object reads and writes spans (calls.py)."""
         tape = self.tape
         chunk = tape.chunk_of(i)
         c = chunk.c[i - chunk.base]
@@ -351,54 +351,28 @@ class Workspace:
         out = tape.slot_of_index(i)
         size = int(tape.words[c + nest.SIZE])
         spans = spans_of(tape.instruction(i))
-        here = slice(out, out + size)
-        if hasattr(call, "sweep"):  # a loop: it has numbers of its own
-            try:
-                call.sweep(self, SWEEP_KERNELS[name], here, spans)
-            except ChangedShapeError as change:
-                self.swept = change.index = i
-                raise
-            self.loops_ready(tape.kind_word(i), self.runners[call].address)
-            return
-        v = self.arrays["v"]
-        inputs = [v[s] for s in spans]
-        kind = SWEEP_KERNELS[name]
-        if kind == "forward":
-            try:
-                v[here] = call.forward(inputs)
-            except ChangedShapeError as change:
-                self.swept = i
-                change.index = i
-                raise
-        elif kind == "reverse":
-            call.add_adjoints(self.arrays["g"], here, spans, v[here], inputs)
-        elif kind == "tangent":
-            t = self.arrays["t"]
-            t[here] = call.tangent([t[s] for s in spans], v[here], inputs)
-        else:
-            g, t, h = self.arrays["g"], self.arrays["t"], self.arrays["h"]
-            terms = call.second(g[here], h[here], v[here], inputs, [t[s] for s in spans])
-            for s, (term, bend) in zip(spans, terms, strict=True):
-                if term is not None:
-                    g[s] += term
-                    h[s] += bend
+        try:
+            call.sweep(self, SWEEP_KERNELS[name], slice(out, out + size), spans)
+        except ChangedShapeError as change:
+            self.swept = change.index = i
+            raise
+        if call.loop is not None:
+            self.install_loop(tape.kind_word(i), self.runners[call].address)
 
-    def ready_loops(self, kind: str, limit: int | None = None) -> None:
+    def prepare_loops(self, kind: str, limit: int | None = None) -> None:
         """Prepare the loops on the tape for a kind of sweep ahead of it; see `Runner.prepare`."""
-        if not any(hasattr(call, "sweep") for call in self.tape.calls):
+        if all(call.loop is None for call in self.tape.calls):
             return
         for instruction in self.tape:
             if instruction.name == "call":
-                call = self.tape.calls[self.tape.kind_word(instruction.position)]
-                if hasattr(call, "sweep"):
-                    runner = self.runners.get(call)
-                    if runner is None:
-                        runner = self.runners[call] = call.runner(spans_of(instruction))
+                number = self.tape.kind_word(instruction.position)
+                call = self.tape.calls[number]
+                if call.loop is not None:
+                    runner = call.runner(self, spans_of(instruction))
                     runner.prepare(kind, limit)
-                    number = self.tape.kind_word(instruction.position)
-                    self.loops_ready(number, runner.address)
+                    self.install_loop(number, runner.address)
 
-    def loops_ready(self, number: int, block: int) -> None:
+    def install_loop(self, number: int, block: int) -> None:
         """From now on, sweeps find the block of call `number` in the frame, and run it."""
         number += 1
         if number >= len(self.loops):

@@ -563,7 +563,7 @@ class Tape:
         (function, loops), (its_function, its_loops) = self._walked(i), other._walked(i)
         if one.name == "call":
             function, its_function = self.calls[function], other.calls[its_function]
-            if hasattr(function, "sweep"):  # a loop: its branches decide what it captures
+            if function.loop is not None:  # its branches decide what it captures
                 return bool(function == its_function)
         if function != its_function or not np.array_equal(loops, its_loops):
             return False

@@ -48,6 +48,7 @@ from .contract import (
     row,
 )
 from .eight import load, splat, store, total
+from .movement import nothing
 from .tiles import dots_tile
 from .walk import (
     OUT,
@@ -75,28 +76,8 @@ FORWARD, REVERSE, TANGENT, SECOND = map(FRAME.index, ("forward", "reverse", "tan
 dots_8, dots_4 = dots_tile(8), dots_tile(4)
 
 
-@kernel
-def skip_forward(frame, i, end):
-    """A fused instruction does it."""
-    return 0
-
-
-@kernel
-def skip_reverse(frame, i, end):
-    """A fused instruction does it."""
-    return 0
-
-
-@kernel
-def skip_tangent(frame, i, end):
-    """A fused instruction does it."""
-    return 0
-
-
-@kernel
-def skip_second(frame, i, end):
-    """A fused instruction does it."""
-    return 0
+# A fused instruction does it.
+skip_forward = skip_reverse = skip_tangent = skip_second = nothing
 
 
 @part

@@ -43,21 +43,12 @@ def wide_input_forward(frame, i, end):
 
 
 @kernel
-def wide_input_reverse(frame, i, end):
-    """Nothing lies behind an input."""
+def nothing(frame, i, end):
+    """Nothing lies behind an input, and its tangent is given."""
     return 0
 
 
-@kernel
-def wide_input_tangent(frame, i, end):
-    """The tangent of an input is given."""
-    return 0
-
-
-@kernel
-def wide_input_second(frame, i, end):
-    """Nothing lies behind an input."""
-    return 0
+wide_input_reverse = wide_input_tangent = wide_input_second = nothing
 
 
 # --- collect: z[j] = v[e[j]], or a constant ----------------------------------------------------

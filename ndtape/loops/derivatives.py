@@ -90,7 +90,7 @@ def _start(tape: Recorder, x: Any) -> int:
 def _guard(tape: Recorder, slot: int) -> None:
     """What the body decided by a number in a slot is decided by it here, too."""
     if tape.traced is not None:
-        tape.traced._outcome(result(tape, slot, Boolean))
+        tape.traced.whole(result(tape, slot, Boolean))
 
 
 # --- the rules ------------------------------------------------------------------------------------

@@ -273,10 +273,14 @@ class LoopCall(Call):
     def __repr__(self) -> str:
         return f"<{self.loop.name}, {self.loop.steps} steps>"
 
-    def runner(self, spans: Sequence[slice]) -> Runner:
-        """A fresh runner of operands in these spans of a tape."""
-        loop = self.loop
-        return Runner(loop.form, loop.schedule, loop.bodies, loop.more, self.operands(spans))
+    def runner(self, work: Workspace, spans: Sequence[slice]) -> Runner:
+        """The runner of this loop in a workspace, with operands in these spans of the tape."""
+        known = work.runners.get(self)
+        if known is None:
+            loop, operands = self.loop, self.operands(spans)
+            known = Runner(loop.form, loop.schedule, loop.bodies, loop.more, operands)
+            work.runners[self] = known
+        return known
 
     def operands(self, spans: Sequence[slice]) -> list[np.ndarray | int]:
         """For each operand its numbers, or its first slot on the tape."""
@@ -284,11 +288,8 @@ class LoopCall(Call):
         return [next(moving).start if x is None else x.reshape(-1) for x in self.fixed]
 
     def sweep(self, work: Workspace, kind: str, here: slice, spans: Sequence[slice]) -> None:
-        """What the sweep `kind` does here, in the place of the four methods of `Call`."""
-        runner = work.runners.get(self)
-        if runner is None:
-            runner = work.runners[self] = self.runner(spans)
-        runner.sweep(work, kind, here.start)
+        """A sweep of the loop itself."""
+        self.runner(work, spans).sweep(work, kind, here.start)
 
     def captures_more(self, outcome: tuple[Any, ...]) -> bool:
         """Whether this is the way on from a loop that has met what it does not capture."""

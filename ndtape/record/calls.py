@@ -92,6 +92,8 @@ class Primitive:
 class Call:
     """One recorded call: the primitive, its parameters, and what it knows of its operands."""
 
+    loop: Any = None  # of a loop (loops/loop.py), which sweeps run without Python
+
     def __init__(self, primitive: Primitive, params: dict[str, Any], operands: list[Any]) -> None:
         self.primitive = primitive
         self.params = params
@@ -149,6 +151,26 @@ class Call:
 
     # --- what sweeps ask ---
 
+    def sweep(self, work: Any, kind: str, here: slice, spans: Sequence[slice]) -> None:
+        """What the sweep `kind` over a workspace does at this call: the result lies `here`, the
+        recorded operands in `spans`."""
+        v = work.arrays["v"]
+        inputs = [v[s] for s in spans]
+        if kind == "forward":
+            v[here] = self.forward(inputs)
+        elif kind == "reverse":
+            self.add_adjoints(work.arrays["g"], here, spans, v[here], inputs)
+        elif kind == "tangent":
+            t = work.arrays["t"]
+            t[here] = self.tangent([t[s] for s in spans], v[here], inputs)
+        else:
+            g, t, h = work.arrays["g"], work.arrays["t"], work.arrays["h"]
+            terms = self.second(g[here], h[here], v[here], inputs, [t[s] for s in spans])
+            for s, (term, bend) in zip(spans, terms, strict=True):
+                if term is not None:
+                    g[s] += term
+                    h[s] += bend
+
     def forward(self, inputs: list[Vector]) -> Vector:
         results = self.primitive.value(*self.arrays([x.copy() for x in inputs]), **self.params)
         parts = results if self.many else (results,)
@@ -173,7 +195,7 @@ class Call:
         ]
 
     def add_adjoints(
-        self, g: Vector, here: slice, spans: list[slice], z: Vector, inputs: list[Vector]
+        self, g: Vector, here: slice, spans: Sequence[slice], z: Vector, inputs: list[Vector]
     ) -> None:
         """In the buffer of adjoints, add to those of the operands."""
         onto = self.primitive.vjp_onto
@@ -246,7 +268,7 @@ class Call:
         return [_value_and_tangent(tape, f) for f in flats]
 
 
-def _overlap(spans: list[slice]) -> bool:
+def _overlap(spans: Sequence[slice]) -> bool:
     ordered = sorted((s.start, s.stop) for s in spans)
     return any(one[1] > other[0] for one, other in pairwise(ordered))
 

@@ -56,7 +56,7 @@ class Hot:
         self.calls = np.zeros(1, np.uint64)
         self.length = len(trace.tape)
         self.work._prepare(self.length)
-        self.work.ready_loops("forward", NO_LIMIT)
+        self.work.prepare_loops("forward", NO_LIMIT)
         if self.lean is not None:
             self.lean.enter(self.work)
         self.plans: dict[Key, np.ndarray] = {}
@@ -82,12 +82,12 @@ class Hot:
         if key not in self.plans:
             mode, root, first, count = key
             if mode == GRADIENT:
-                self.work.ready_loops("reverse", NO_LIMIT)
+                self.work.prepare_loops("reverse", NO_LIMIT)
             if mode == SECOND:
                 for name, sweep in (("t", "tangent"), ("h", "forward_over_reverse")):
                     self.work.array(name)
                     self.work.prepare(sweep)
-                    self.work.ready_loops("tangent" if name == "t" else "second", NO_LIMIT)
+                    self.work.prepare_loops("tangent" if name == "t" else "second", NO_LIMIT)
             second = mode == SECOND
             known, inputs = trace.leading
             top, end = trace.tape.index_of_slot(root), self.length
@@ -472,7 +472,7 @@ def fits(trace: Trace, mode: int) -> bool:
     """
     if trace.cost is None:
         trace.cost = cost(trace.tape)
-    loops = all(hasattr(call, "sweep") for call in trace.tape.calls)
+    loops = all(call.loop is not None for call in trace.tape.calls)
     pieces = not trace.tape.calls and mode != SECOND and len(trace.tape.chunks) == 1
     return loops and trace.leading[1] > 0 and (pieces or trace.cost < LONGEST_CALL)
 
@@ -489,7 +489,7 @@ def cost(tape: Tape) -> float:
         steps = float(np.prod(extents[:: nest.LOOP], dtype=float))
         operations += KERNEL + size + steps * (PRODUCT if chunk.op[index] == DOT else 1.0)
     for call in tape.calls:
-        if hasattr(call, "sweep"):
+        if call.loop is not None:
             operations += call.loop.steps * max(cost(body.tape) for body in call.loop.bodies) / 3e-9
     return 3e-9 * operations
 

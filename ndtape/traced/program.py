@@ -337,7 +337,7 @@ def _goes(trace: Trace, i: int, outcome: Outcome) -> bool:
     if instruction.name != "call":
         return False
     call = trace.tape.calls[trace.tape.kind_word(i)]
-    if hasattr(call, "sweep"):
+    if call.loop is not None:
         return bool(call.captures_more(outcome))
     return tuple(shape for shape, _ in call.results) == outcome
 
