@@ -23,7 +23,7 @@ X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
 # differentiated (in the words of a workspace), or because an instruction `weights` adds it.
 X_QUIET, Y_QUIET = 8, 16
 
-# An `affine` (see fusion.py) has the descriptor of its activation and behind that a list: how many
+# An `affine` (see passes/fusion.py) has the descriptor of its activation and behind that a list: how many
 # products and spans, the rows and columns of the result, what is rounded to float32 (bit 0 the sum,
 # bit 1 the result), the products, the spans.
 PRODUCTS, SPANS, ROWS, COLUMNS, ROUNDED, LISTS = range(6)

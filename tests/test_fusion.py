@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ndtape as nt
-from ndtape import fusion, nest, passes
+from ndtape import nest, passes
 from ndtape.nest import BODY, ENTRY, FLAGS, KIND_WORD, LISTS, LOOP, LOOPS, SIZE
 from ndtape.ops import WIDE_CODES
+from ndtape.passes import fusion
 from ndtape.run import Workspace
 from ndtape.tape import MAX_SLOTS, Tape
 from ndtape.traced import lean

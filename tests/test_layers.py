@@ -25,8 +25,9 @@ LAYERS = [
         "_maps",
         "kernels",
     },
-    {"verify", "verify_wide", "verify_affine", "verify_weights", "passes", "fusion", "weights"},
+    {"verify", "verify_wide", "verify_affine", "verify_weights", "passes", "memory"},
     {"run", "looping"},
+    {"threads", "sparsity"},
     {"record.core"},
     {"record.values", "record.scopes"},
     {"record.storage"},
@@ -74,7 +75,18 @@ LAYERS = [
     {"compiled"},
     {"__init__", "__main__"},
 ]
-PACKAGES = ("compiled", "loops", "nn", "vmath", "kernels", "numpy", "primitives", "solvers")
+PACKAGES = (
+    "compiled",
+    "passes",
+    "sparsity",
+    "loops",
+    "nn",
+    "vmath",
+    "kernels",
+    "numpy",
+    "primitives",
+    "solvers",
+)
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
 LATE: set[tuple[str, str]] = set()

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import ndtape as nt
-from ndtape import kernels, nest, run, weights
+from ndtape import kernels, nest, run
 from ndtape.errors import BadTapeError, TapeError
-from ndtape.fusion import fused
 from ndtape.nest import (
     BODY,
     DEPTH,
@@ -33,12 +32,13 @@ from ndtape.nest import (
     U,
 )
 from ndtape.ops import WIDE_CODES
-from ndtape.passes import seal
+from ndtape.passes import seal, weights
+from ndtape.passes.fusion import fused
+from ndtape.passes.weights import gather_weights
 from ndtape.run import Workspace
 from ndtape.tape import address_of
 from ndtape.traced import lean
 from ndtape.verify import tape_of
-from ndtape.weights import gather_weights
 
 WEIGHTS, DOT = WIDE_CODES["weights"], WIDE_CODES["dot"]
 

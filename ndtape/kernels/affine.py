@@ -1,4 +1,4 @@
-"""Kernels of `affine`: an activation of a sum of products and spans, see fusion.py.
+"""Kernels of `affine`: an activation of a sum of products and spans, see passes/fusion.py.
 
 The sum is the *pre-activation*, a span of its own in column a: spans first, which are there long
 before the last product is, then the products.  The descriptor begins like that of the activation,

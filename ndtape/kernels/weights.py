@@ -4,7 +4,7 @@ A step of an unrolled network adds to the gradient of each weight a matrix produ
 (one without a batch): as much work in loading and storing the gradient as in multiplying.  Here the
 rows of a block of steps, adjoints of results and the factors that the weight was multiplied with,
 are gathered in panels that stay in the first caches, and the gradient is loaded and stored once a
-block.  ndtape/weights.py writes these instructions and says what their words mean.
+block.  ndtape/passes/weights.py writes these instructions and says what their words mean.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import nest
 from ..errors import ArgumentError
-from ..fusion import packed
 from ..looping import Lean, LoopBody
 from ..ops import CODES, WIDE_CODES
+from ..passes.fusion import packed
 from ..record.arrays import Array, as_array, of_span, view
 from ..record.core import Recorder, disarm_all, recording_on, user_line
 from ..record.scopes import Captured, Scope, place

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import nest
-from ..fusion import AFFINE, Packed, fused, packed
 from ..ops import FIRST_WIDE, WIDE_CODES
 from ..passes import Columns
+from ..passes.fusion import AFFINE, Packed, fused, packed
+from ..passes.weights import gather_weights
 from ..run import COLUMNS, Workspace, blas, load_kernels
 from ..tape import Chunk, Tape, address_of
-from ..weights import gather_weights
 from .program import Slots, Trace
 
 WARM = 16  # replays

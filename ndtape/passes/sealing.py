@@ -1,22 +1,13 @@
-"""Tape to tape: rearranging instructions. Every pass keeps the format and is verified in tests."""
+"""Sealing: instructions in another order, their results and constants numbered again."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import nest
-from .ops import FIRST_WIDE, INPUT_CODE, WIDE, WIDE_CODES
-from .tape import CONSTANT_MASK, SLOT_MASK, Tape
-
-Columns = dict[str, np.ndarray]
-
-
-def sizes_of(columns: Columns) -> np.ndarray:
-    """How many slots each instruction writes."""
-    sizes = np.ones(len(columns["op"]), np.int64)
-    wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
-    sizes[wide] = columns["m"][columns["c"][wide] + np.uint32(nest.SIZE)]
-    return sizes
+from .. import nest
+from ..ops import FIRST_WIDE, INPUT_CODE, WIDE, WIDE_CODES
+from ..tape import CONSTANT_MASK, SLOT_MASK, Tape
+from .code import Columns, sizes_of
 
 
 def rearranged(columns: Columns, order: np.ndarray) -> tuple[Columns, np.ndarray]:

@@ -24,12 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import nest
-from .errors import TapeError
-from .nest import BODY, ENTRY, FLAGS, LISTS, LOOP, LOOPS, SIZE, U
-from .ops import FIRST_WIDE, UNARY, WIDE, WIDE_CODES
-from .passes import Columns, sizes_of
-from .tape import SLOT_MASK
+from .. import nest
+from ..errors import TapeError
+from ..nest import BODY, ENTRY, FLAGS, LISTS, LOOP, LOOPS, SIZE, U
+from ..ops import FIRST_WIDE, UNARY, WIDE, WIDE_CODES
+from ..tape import SLOT_MASK
+from .code import Columns, sizes_of
 
 DOT, ADD, SKIP, AFFINE = (WIDE_CODES[name] for name in ("dot", "add", "skip", "affine"))
 ROUND = WIDE_CODES["round32"]

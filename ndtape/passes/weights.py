@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .nest import (
+from ..nest import (
     BODY,
     ENTRY,
     FLAGS,
@@ -38,8 +38,8 @@ from .nest import (
     Y_CONSTANT,
     Y_QUIET,
 )
-from .ops import WIDE_CODES
-from .passes import Columns, sizes_of
+from ..ops import WIDE_CODES
+from .code import Columns, sizes_of
 
 DOT, AFFINE, SKIP, WEIGHTS = (WIDE_CODES[x] for x in ("dot", "affine", "skip", "weights"))
 BLOCK_ROWS = 128  # the depth of the panels in kernels/weights.py
@@ -101,7 +101,7 @@ def gather_weights(columns: Columns, kept: np.ndarray | None = None) -> Columns 
     leave the adjoints of results where they are.  `kept` is there for who calls passes in a row.
 
     >>> import ndtape as nt, numpy as np
-    >>> from ndtape.weights import gather_weights
+    >>> from ndtape.passes.weights import gather_weights
     >>> with nt.Tape() as tape:
     ...     w, h = nt.var(np.full((16, 16), 0.1)), nt.var(np.ones(16))
     ...     for _ in range(16):
