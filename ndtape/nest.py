@@ -23,8 +23,8 @@ X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
 # differentiated (in the words of a workspace), or because an instruction `weights` adds it.
 X_QUIET, Y_QUIET = 8, 16
 
-# An `affine` (see passes/fusion.py) has the descriptor of its activation and behind that a list: how many
-# products and spans, the rows and columns of the result, what is rounded to float32 (bit 0 the sum,
+# An `affine` (passes/fusion.py) has the descriptor of its activation, and behind that a list: how
+# many products and spans, the rows and columns of the result, what is rounded to float32 (bit 0 the sum,
 # bit 1 the result), the products, the spans.
 PRODUCTS, SPANS, ROWS, COLUMNS, ROUNDED, LISTS = range(6)
 ENTRY = 4  # words of a product (columns a, b, c of a `dot`, form) and of a span (see `span_walk`)
