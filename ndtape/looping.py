@@ -26,21 +26,17 @@ from .ops import (
     RETRY,
     REVERSE,
     SPAN_WORDS,
-    WIDE_CODES,
 )
 from .run import (
     ALIGNMENT,
     COLUMNS,
     PIECE_SECONDS,
-    SWEEP_KERNELS,
     Workspace,
     address,
-    blas,
     entry,
-    load_kernels,
     loop_address,
 )
-from .tape import Chunk, Tape
+from .tape import Tape
 
 WORD = {name: position for position, name in enumerate(LOOP)}
 KINDS = ("forward", "reverse", "tangent", "second")
@@ -79,31 +75,21 @@ class Form(NamedTuple):
         return sum(self.carry) + self.steps * sum(self.ys) + 1
 
 
-class Lean(NamedTuple):
-    """Columns of a body after the passes; it calls nothing that Python executes."""
-
-    chunk: Chunk
-    words: np.ndarray
-    codes: set[int]
-    positions: np.ndarray  # which instruction of the tape each of them was
-    slots: int
-    results: np.ndarray
-
-
 class LoopBody(NamedTuple):
     """A body under one pattern of branches, its inputs in front in the order of `Form`."""
 
     tape: Tape
     leading: int  # instructions that are inputs
     results: np.ndarray  # rows (slot, size, place in the carry or -1 - number of ys)
-    lean: Lean | None = None  # the same after the passes
+    lean: Tape | None = None  # the same after the passes
+    lean_results: np.ndarray | None = None
 
     @property
-    def swept(self) -> tuple[int, int, np.ndarray]:
-        """What sweeps go over: how many instructions and slots, and the rows of results."""
-        if self.lean is None:
-            return len(self.tape), self.tape.slots, self.results
-        return len(self.lean.positions), self.lean.slots, self.lean.results
+    def swept(self) -> tuple[Tape, np.ndarray]:
+        """What sweeps go over, and the rows of results there."""
+        if self.lean is None or self.lean_results is None:
+            return self.tape, self.results
+        return self.lean, self.lean_results
 
 
 Operand = np.ndarray | int  # plain numbers, or the first slot outside
@@ -213,11 +199,10 @@ class Runner:
     def _meet(self) -> None:
         """Workspaces for bodies that have come in, all over the same numbers."""
         for body in self.bodies[len(self.works) :]:
-            work = Workspace(body.tape)
+            work = Workspace(body.swept[0])
             work.lay_out()
-            work.own_words = None if body.lean is None else body.lean.words
             self.works.append(work)
-        slots = max(body.swept[1] for body in self.bodies[: len(self.works)])
+        slots = max(body.swept[0].slots for body in self.bodies[: len(self.works)])
         if slots > self.slots:
             row, self.row = self.row, slots - sum(self.form.captured)
             self.slots = slots
@@ -235,10 +220,11 @@ class Runner:
                 work.arrays[name] = array
                 work.frame[COLUMNS[name]] = where(array)
             work.capacity = NEVER_GROWS
-            work.enter(body.tape.chunks[0] if body.lean is None else body.lean.chunk)
-            length, slots, results = body.swept
+            tape, results = body.swept
+            work.enter(tape.chunks[0])
             line[:] = (
-                work.frame_address, body.leading, length, slots, where(results), len(results)
+                work.frame_address, body.leading, len(tape), tape.slots, where(results),
+                len(results),
             )  # fmt: skip
         self._table = table
         self._set(bodies=where(table), variants=len(table), row=self.row)
@@ -264,8 +250,8 @@ class Runner:
         self._meet()
         for name in SWEEPS[kind]:
             self._set(**{"second" if name == "forward_over_reverse" else name: address(name)})
-            for work, body in zip(self.works, self.bodies, strict=False):
-                _load(work, body, name)
+            for work in self.works:
+                work.prepare(name)
         if not self.word("stage"):  # else a plan is under way, and stays what it is
             self._keep(tangents="second" in (kind, *self.ready))
         for work in self.works:
@@ -349,8 +335,6 @@ class Runner:
             return
         variant, i = self.word("variant"), self.word("at")
         work = self.works[variant]
-        lean = self.bodies[variant].lean
-        i = i if lean is None else int(lean.positions[i])
         name = self._sweep_name()
         work.frame[COLUMNS["status"]] = status
         try:
@@ -370,10 +354,10 @@ class Runner:
         first = sum(self.form.captured)
         self.record(self, self.numbers["v"][first : self.form.inputs].copy())
         self._meet()
-        for work, body in zip(self.works, self.bodies, strict=False):
+        for work in self.works:
             for kind in self.ready:
                 for name in SWEEPS[kind]:
-                    _load(work, body, name)
+                    work.prepare(name)
         self._set(variant=len(self.works) - 1, at=RETRY, tried=0)
 
     def _sweep_name(self) -> str:
@@ -383,15 +367,6 @@ class Runner:
         if plans[0][self.word("action"), 0] == REVERSE:
             return "forward_over_reverse" if tangents else "reverse"
         return "tangent" if self.word("phase") else "forward"
-
-
-def _load(work: Workspace, body: LoopBody, name: str) -> None:
-    """The kernels that a sweep over a body needs."""
-    work.prepare(name)
-    if body.lean is not None:
-        load_kernels(SWEEP_KERNELS[name], body.lean.codes)
-        if WIDE_CODES["dot"] in body.lean.codes:
-            work.frame[COLUMNS["blas"]] = where(blas())
 
 
 def _longer(old: np.ndarray, count: int) -> np.ndarray:

@@ -500,7 +500,7 @@ class Workspace:
         self.forward()
         if max(seeds) >= self.tape.slots:
             raise ArgumentError(f"slot {max(seeds)} is not on this tape of {self.tape.slots}")
-        top = self.tape.index_of_slot(max(seeds)) + 1
+        top = self.tape.above(seeds)
         g = self.array("g")
         g[: self.tape.slots] = 0.0
         for slot, seed in seeds.items():
@@ -531,7 +531,7 @@ class Workspace:
             raise ArgumentError(f"slot {root} is not on this tape of {slots} slots")
         replay, forward, reverse = self._replay
         inputs = max(self.leading[0], 0)
-        top = root if slots == n else tape.index_of_slot(root)
+        top = tape.above((root,)) - 1
         status = replay(
             forward, reverse, self.frame_address, self.swept, inputs, n, top, root, slots,
             self.lanes,
@@ -587,8 +587,8 @@ class Workspace:
         mark: np.ndarray = self.array("mark")[: max(tape.slots, 1)]
         mark &= SPENT
         mark[roots] |= REACHED
-        last = roots.stop - 1 if isinstance(roots, slice) else int(max(roots, default=-1))
-        top = tape.index_of_slot(last) + 1 if last >= 0 else 0
+        places = range(roots.start, roots.stop) if isinstance(roots, slice) else roots
+        top = tape.above(places) if len(places) else 0
         if len(tape.chunks) == 1 and len(mark) < RELEASE:  # the usual case, in one call
             self.enter(tape.chunks[0])
             entry("holding")(address("reach"), self.frame_address, 0, top)

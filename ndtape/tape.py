@@ -16,7 +16,7 @@ import ctypes
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -307,6 +307,10 @@ class Tape:
             return slot
         index, first, size = self.wide[j]
         return index if slot < first + size else index + 1 + slot - first - size
+
+    def above(self, slots: Iterable[int]) -> int:
+        """How many instructions a sweep backwards from these slots begins behind."""
+        return self.index_of_slot(slots[-1] if isinstance(slots, range) else max(slots)) + 1
 
     def span_of(self, slot: int) -> tuple[int, int]:
         """First slot and size of the result that a slot is part of."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import nest
 from ..errors import ArgumentError
-from ..looping import Lean, LoopBody
+from ..looping import LoopBody
 from ..ops import CODES, WIDE_CODES
-from ..passes.fusion import packed
+from ..passes import Goal, OptimisedTape, code_of, optimised
 from ..record.arrays import Array, as_array, of_span, view
 from ..record.core import Recorder, disarm_all, recording_on, user_line
 from ..record.scopes import Captured, Scope, place
@@ -26,7 +26,6 @@ from ..record.tracing import Guard, abandon, begin, end
 from ..record.values import Boolean, Integer, Leaf, Result, Var, result
 from ..record.wide import in_order
 from ..tape import Tape
-from ..traced.lean import codes_of, in_chunk, optimised
 from ..trees import flatten, path_text, unflatten
 
 GUARD, CALL = CODES["guard", "vk"], WIDE_CODES["call"]
@@ -155,21 +154,22 @@ class Body(NamedTuple):
             if spec.size:
                 rows.append((int(moved[slot]), spec.size, where))
         results = np.array(rows, np.int64).reshape(-1, 3)
-        return LoopBody(tape, leading, results, None if tape.calls else lean(tape, results))
+        return LoopBody(tape, leading, results, *lean(tape, leading, results))
 
 
-def lean(tape: Tape, results: np.ndarray) -> Lean | None:
-    """The body after the passes; None where they find nothing to do."""
-    kept = [np.arange(0), *[slot + np.arange(size) for slot, size, _ in results.tolist()]]
-    columns = optimised(tape, None, np.concatenate(kept))
-    if columns is None:
-        return None
-    short = packed(columns)
+def lean(
+    tape: Tape, leading: int, results: np.ndarray
+) -> tuple[OptimisedTape | None, np.ndarray | None]:
+    """The body after the passes, and the rows of its results; None where they find nothing."""
+    sizes = results[:, 1]
+    slots = [first + np.arange(size) for first, size in results[:, :2].tolist()]
+    code = code_of(tape, leading, np.concatenate([np.zeros(0, np.int64), *slots]))
+    better = optimised(code, Goal(parts=tuple(sizes.tolist())))
+    if better is code:
+        return None, None
     moved = results.copy()
-    moved[:, 0] = [short.slot(slot) for slot in results[:, 0].tolist()]
-    return Lean(
-        in_chunk(short), short.columns["m"], codes_of(columns), short.positions, short.slots, moved
-    )
+    moved[:, 0] = better.results[np.cumsum(sizes) - sizes]
+    return OptimisedTape(better), moved
 
 
 def inline(

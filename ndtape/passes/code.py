@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import nest
-from ..ops import FIRST_WIDE
+from ..ops import FIRST_WIDE, WIDE_CODES
 from ..tape import Tape
 
 Columns = dict[str, np.ndarray]
+AFFINE = WIDE_CODES["affine"]
 NAMES = ("op", "out", "a", "b", "c")  # columns with an entry an instruction
 
 
@@ -25,6 +26,7 @@ class Goal(NamedTuple):
     level: int = 2
     reverse: bool = True  # derivatives are wanted, so that values which partials read must stay
     lanes: bool = False  # for packs of lanes, which know scalar instructions only
+    parts: tuple[int, ...] | None = None  # sizes of results that are read each in one piece; or all
 
 
 class Code(NamedTuple):
@@ -48,12 +50,20 @@ class Code(NamedTuple):
         return len(self.columns["op"])
 
     def writers(self) -> np.ndarray:
-        """The instruction that writes each slot, -1 for none; where slots are written once."""
-        sizes, out = sizes_of(self.columns), self.columns["out"].astype(np.int64)
+        """The instruction that writes each slot, -1 for none; the last one where slots are shared.
+
+        An `affine` with an activation writes the sum, which its column `a` says, and the result.
+        """
+        columns, sizes = self.columns, sizes_of(self.columns)
         found = np.full(self.slots, -1)
-        found[out] = np.arange(self.length)
-        for i in np.flatnonzero(sizes > 1).tolist():
-            found[out[i] : out[i] + sizes[i]] = i
+        found[columns["out"]] = np.arange(self.length)
+        for starts, at in (
+            (columns["out"], np.flatnonzero(sizes > 1)),
+            (columns["a"], np.flatnonzero(columns["op"] == AFFINE)),
+        ):
+            whose = np.repeat(at, sizes[at])
+            rank = np.arange(len(whose)) - np.repeat(np.cumsum(sizes[at]) - sizes[at], sizes[at])
+            found[starts[whose] + rank] = whose
         return found
 
     def some(self, kept: np.ndarray) -> Code:
@@ -66,7 +76,7 @@ def sizes_of(columns: Columns) -> np.ndarray:
     """How many slots each instruction writes."""
     sizes = np.ones(len(columns["op"]), np.int64)
     wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
-    sizes[wide] = columns["m"][columns["c"][wide] + np.uint32(nest.SIZE)]
+    sizes[wide] = columns["m"][columns["c"][wide].astype(np.int64) + nest.SIZE]
     return sizes
 
 

@@ -3,10 +3,9 @@
     act(W @ x + U @ h + b)
 
 is five instructions on a tape: two products, two sums and an activation, each with a result of its
-own that only the next one reads.  `fused` finds such groups and puts one instruction, an `affine`,
-in the place of the last of them; the others become `skip`s.  Instructions and slots keep their
-numbers, so that whatever refers to a tape (guards, results, lines) holds for both; only the values
-of skipped instructions are not there, but for the sum that the activation is applied to.
+own that only the next one reads.  `fuse` finds such groups and puts one instruction, an `affine`,
+in the place of the last of them; the others are dropped.  The slots of the sum that the activation
+is applied to stay: the affine writes them besides its result.
 
 A group is a tree of additions whose inner results have one reader, with a product at least among
 its leaves, and the activation (any row with one operand) of the whole sum, if that is its only
@@ -25,148 +24,70 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import nest
-from ..errors import TapeError
-from ..nest import BODY, ENTRY, FLAGS, LISTS, LOOP, LOOPS, SIZE, U
-from ..ops import FIRST_WIDE, UNARY, WIDE, WIDE_CODES
-from ..tape import SLOT_MASK
-from .code import Columns, sizes_of
+from ..nest import BODY, ENTRY, FLAGS, LISTS, LOOP, LOOPS, SIZE, X_CONSTANT, Y_CONSTANT
+from ..ops import UNARY, WIDE, WIDE_CODES
+from .code import Code, Columns, Goal, sizes_of
+from .operands import ragged, reads
 
-DOT, ADD, SKIP, AFFINE = (WIDE_CODES[name] for name in ("dot", "add", "skip", "affine"))
+DOT, ADD, AFFINE = (WIDE_CODES[name] for name in ("dot", "add", "affine"))
 ROUND = WIDE_CODES["round32"]
 ACTIVATIONS = [
     w.code for w in WIDE if w.row is not None and w.row.kind == UNARY and w.code != ROUND
 ]
+KINDS = [DOT, ADD, ROUND, *ACTIVATIONS]
 # How an operand is spread over rows x columns of a result.
 NOT, FULL, EACH_ROW, EACH_COLUMN, NUMBER = range(5)
-OPERANDS = np.array([(1 << len(w.operands)) - 1 for w in WIDE])
 HEAD = BODY + LOOP  # words of an affine before its list
 
 
 class Links(NamedTuple):
-    """Who reads whom: for each instruction the ones that write its operands, -1 without one."""
+    """For the instructions that take part: who writes their operands, -1 without one."""
 
     a: np.ndarray
     b: np.ndarray
     readers: np.ndarray  # how often each result is read
 
 
-def fused(columns: Columns, kept: np.ndarray) -> Columns | None:
-    """The columns with fused instructions; None where nothing can be fused.
-
-    `kept` are slots whose values somebody wants besides the instructions.
-    """
-    if np.isin(columns["op"], (SKIP, AFFINE)).any():
-        raise TapeError("this tape has fused instructions already: fuse it last, and once")
-    sizes = sizes_of(columns)
-    out = np.concatenate([[0], np.cumsum(sizes)])
-    links = _links(columns, out, np.asarray(kept, np.int64))
-    groups = _groups(columns, sizes, out[:-1], links)
-    return None if groups is None else _rewritten(columns, sizes, out[:-1], groups)
-
-
-class Packed(NamedTuple):
-    """Columns for sweeps alone, with `out`, whose slots are no prefix sum of sizes any more."""
-
-    columns: Columns
-    positions: np.ndarray  # which instruction each of them was
-    first: np.ndarray  # by old instruction: the first slot of its result
-    moved: np.ndarray  # by old instruction: how much smaller its slots have become
-    slots: int
-
-    def slot(self, slot: int) -> int:
-        """The new number of a slot."""
-        return int(slot - self.moved[np.searchsorted(self.first, slot, "right") - 1])
-
-
-def packed(columns: Columns) -> Packed:
-    """Fused columns without the instructions that are skipped, and without their slots.
-
-    Numbers that nobody computes are then neither set to zero before a reverse sweep nor do they
-    push others out of the caches: half of all numbers in an LSTM.
-    """
-    op, sizes = columns["op"], sizes_of(columns)
-    ends = np.cumsum(sizes)
-    first = ends - sizes
-    skipped = op == SKIP
-    sums = np.zeros(len(op), bool)
-    sums[np.searchsorted(first, columns["a"][op == AFFINE])] = True
-    sizes = np.where(skipped & ~sums, 0, sizes)
-    moved = first - (np.cumsum(sizes) - sizes)
-    result = {name: columns[name].copy() for name in ("op", "a", "b", "c", "m")}
-    result["k"] = columns["k"]
-    for name, at in places_of_slots(columns).items():
-        slots = result[name][at].astype(np.int64)
-        result[name][at] = slots - moved[np.searchsorted(first, slots, "right") - 1]
-    result["out"] = (first - moved).astype(np.uint32)
-    positions = np.flatnonzero(~skipped)
-    for name in ("op", "out", "a", "b", "c"):
-        result[name] = result[name][positions]
-    return Packed(result, positions, first, moved, int(sizes.sum()))
-
-
-def places_of_slots(columns: Columns) -> dict[str, np.ndarray]:
-    """Where slots stand as operands: places in the columns a, b, c and in the words m."""
-    op, m = columns["op"].astype(np.int64), columns["m"]
-    wide = np.flatnonzero(op >= FIRST_WIDE)
-    kind, c = op[wide] - FIRST_WIDE, columns["c"][wide].astype(np.int64)
-    variable = OPERANDS[kind] & ~m[c + FLAGS]
-    found: dict[str, np.ndarray] = {}
-    for j, name in enumerate("abc"):
-        reads = SLOT_MASK[op, j]
-        if name != "c":
-            reads[wide] = variable >> j & 1 == 1
-        found[name] = np.flatnonzero(reads)
-    words = [c[variable >> 2 & 1 == 1] + U]
-    for at in c[kind == WIDE_CODES["collect"] - FIRST_WIDE].tolist():
-        entries = np.arange(at + BODY, at + BODY + m[at + SIZE])
-        words.append(entries[m[entries] >= 0])
-    for at in c[kind == WIDE_CODES["call"] - FIRST_WIDE].tolist():
-        words.append(at + BODY + 1 + 2 * np.arange(m[at + BODY]))
-    words.append(_listed_slots(m, c[kind == AFFINE - FIRST_WIDE]))
-    for at in c[kind == WIDE_CODES["weights"] - FIRST_WIDE].tolist():
-        words.append(nest.slots_of_members(m, at))
-    found["m"] = np.unique(np.concatenate(words))
-    return found
-
-
-def _listed_slots(m: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Where slots stand in the lists of affine instructions."""
-    products, spans = m[c + HEAD + nest.PRODUCTS], m[c + HEAD + nest.SPANS]
-    first = c + HEAD + LISTS
-    entries = _ranks(first, products)
-    flags = m[m[entries + 2] + FLAGS]
-    x, y = entries[flags & nest.X_CONSTANT == 0], entries[flags & nest.Y_CONSTANT == 0] + 1
-    entries = _ranks(first + ENTRY * products, spans)
-    return np.concatenate([x, y, entries[m[entries + 3] == 0]])
-
-
-def _ranks(first: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The places of `counts` entries from each `first` on."""
-    owner = np.repeat(np.arange(len(counts)), counts)
-    rank: np.ndarray = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
-    places: np.ndarray = first[owner] + ENTRY * rank
-    return places
+def fuse(code: Code, goal: Goal) -> Code | None:
+    """The code with fused instructions; None where nothing can be fused."""
+    op = code.columns["op"]
+    if goal.lanes or not (op == DOT).any() or (op == AFFINE).any():
+        return None
+    sizes, out = sizes_of(code.columns), code.columns["out"].astype(np.int64)
+    groups = _groups(code.columns, sizes, out, _links(code))
+    if groups is None:
+        return None
+    kept = np.ones(code.length, bool)
+    kept[groups.skipped] = False
+    return code._replace(columns=_rewritten(code.columns, sizes, out, groups)).some(kept)
 
 
 # --- who reads whom -------------------------------------------------------------------------------
 
 
-def _links(columns: Columns, out: np.ndarray, kept: np.ndarray) -> Links:
-    places = places_of_slots(columns)
-    slots = {name: columns[name][at].astype(np.int64) for name, at in places.items()}
+def _links(code: Code) -> Links:
+    writers, columns = code.writers(), code.columns
+    found = reads(columns)
+    readers = np.bincount(writers[found.low], minlength=code.length)
+    for j in np.flatnonzero(writers[found.low] != writers[found.high]).tolist():
+        several = np.unique(writers[found.low[j] : found.high[j] + 1])
+        readers[several] += 1
+        readers[writers[found.low[j]]] -= 1
+    readers[np.unique(writers[code.results])] += 1
     written = {}
-    for name in "ab":
-        written[name] = np.full(len(columns["op"]), -1)
-        written[name][places[name]] = _writer(out, slots[name])
-    # What stands in words may be shared by instructions: never one reader alone.
-    read = np.concatenate([slots["a"], slots["b"], slots["c"], slots["m"], slots["m"], kept, kept])
-    readers = np.bincount(_writer(out, read), minlength=len(columns["op"]))
+    for name, bit in (("a", X_CONSTANT), ("b", Y_CONSTANT)):
+        written[name] = np.full(code.length, -1)
+        at = np.flatnonzero(_reads_slots(columns, name, bit))
+        written[name][at] = writers[columns[name][at].astype(np.int64)]
     return Links(written["a"], written["b"], readers)
 
 
-def _writer(out: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.searchsorted(out, slots, "right") - 1
-    return found
+def _reads_slots(columns: Columns, name: str, constant: int) -> np.ndarray:
+    """A mask: the instructions of the kinds that take part, where an operand lies in slots."""
+    chosen: np.ndarray = np.isin(columns["op"], [DOT, ADD] if name == "b" else KINDS)
+    flags = columns["m"][columns["c"][chosen].astype(np.int64) + FLAGS]
+    chosen[chosen] = flags & constant == 0
+    return chosen
 
 
 # --- groups ---------------------------------------------------------------------------------------
@@ -321,15 +242,8 @@ def _rewritten(columns: Columns, sizes: np.ndarray, out: np.ndarray, groups: Gro
     result["op"][last] = AFFINE
     result["a"][last], result["b"][last] = out[groups.sums], 0
     result["c"][last] = known + places
-    skipped = groups.skipped
-    different, which = np.unique(sizes[skipped], return_inverse=True)
-    empty = np.zeros((len(different), BODY), np.int64)
-    empty[:, SIZE] = different
-    result["op"][skipped] = SKIP
-    result["a"][skipped] = result["b"][skipped] = 0
-    result["c"][skipped] = known + len(words) + BODY * which
-    result["k"] = columns["k"]
-    result["m"] = np.concatenate([columns["m"], words, empty.ravel()])
+    result["out"], result["k"] = columns["out"], columns["k"]
+    result["m"] = np.concatenate([columns["m"], words])
     return result
 
 
@@ -367,4 +281,4 @@ def _lists(columns: Columns, sizes: np.ndarray, groups: Groups) -> tuple[np.ndar
 
 def _enter(words: np.ndarray, places: np.ndarray, counts: np.ndarray, entries: np.ndarray) -> None:
     """Write the entries, sorted by group, one behind the other from their groups' places on."""
-    words[_ranks(places, counts)[:, None] + np.arange(ENTRY)] = entries
+    words[ragged(places, counts, ENTRY)[1][:, None] + np.arange(ENTRY)] = entries

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .code import Code, Goal
+from .compaction import compact
+from .fusion import fuse
+from .settling import settle
+from .weights import gather_weights
 
 
 class Pass(NamedTuple):
@@ -17,7 +21,13 @@ class Pass(NamedTuple):
     doc: str
 
 
-PASSES: tuple[Pass, ...] = ()
+# In the order in which they run.
+PASSES: tuple[Pass, ...] = (
+    Pass("affine", 2, fuse, "products, their sum and its activation as one instruction"),
+    Pass("weights", 2, gather_weights, "gradients of shared weights as products of matrices"),
+    Pass("slots", 1, compact, "no room for what nobody computes"),
+    Pass("settle", 1, settle, "results that are read in one piece lie in one"),
+)
 
 
 def optimised(code: Code, goal: Goal) -> Code:

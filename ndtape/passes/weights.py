@@ -7,12 +7,12 @@ step.  As the rows of two matrices the factors of many steps give the same sum a
 needs the gradient once (hand-written loops and cuDNN do so: Appleyard, Kocisky, Blunsom,
 "Optimizing performance of recurrent neural networks on GPUs", 2016).
 
-`gather_weights` changes no slot and no instruction's number.  Products with one weight are taken
-together in blocks of about 128 rows; all of them are told that nobody wants the adjoint of the
-weight (the bits X_QUIET, Y_QUIET of nest.py), and an instruction `weights`, which a reverse sweep
-meets behind them all, adds the gradient of the block: adjoints of results are still in `g` then,
-and factors in `v`.  Where products are instructions of their own, the first of the block becomes
-`weights` and stays a product besides; where they are parts of an `affine`, a `skip` makes room.
+`gather_weights` moves no slot.  Products with one weight are taken together in blocks of about 128
+rows; all of them are told that nobody wants the adjoint of the weight (the bits X_QUIET, Y_QUIET of
+nest.py), and an instruction `weights`, which a reverse sweep meets behind them all, adds the
+gradient of the block: adjoints of results are still in `g` then, and factors in `v`.  Where products
+are instructions of their own, the first of the block becomes `weights` and stays a product besides;
+where they are parts of an `affine`, one that does nothing else is put in before it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ from ..nest import (
     LOOPS,
     PRODUCTS,
     SILENT,
-    SIZE,
     X_CONSTANT,
     X_QUIET,
     Y_CONSTANT,
     Y_QUIET,
 )
 from ..ops import WIDE_CODES
-from .code import Columns, sizes_of
+from .code import NAMES, Code, Columns, Goal
 
-DOT, AFFINE, SKIP, WEIGHTS = (WIDE_CODES[x] for x in ("dot", "affine", "skip", "weights"))
+DOT, AFFINE, WEIGHTS = (WIDE_CODES[x] for x in ("dot", "affine", "weights"))
 BLOCK_ROWS = 128  # the depth of the panels in kernels/weights.py
 # Where one product is faster than many.  Time of a whole gradient (forward and reverse) against the
 # same with products one by one, tanh networks of H units, T steps, batches of B, AVX-512:
@@ -93,31 +92,33 @@ class Group(NamedTuple):
     members: np.ndarray  # positions in Products
 
 
-def gather_weights(columns: Columns, kept: np.ndarray | None = None) -> Columns | None:
+def gather_weights(code: Code, goal: Goal) -> Code | None:
     """The same program with the gradients of shared weights taken in blocks; None if it has none.
 
     Values, tangents and all other adjoints keep every bit; the gradients of the weights are sums of
-    the same products in another order.  Reverse sweeps must go through all of the columns, and
-    leave the adjoints of results where they are.  `kept` is there for who calls passes in a row.
+    the same products in another order.  Reverse sweeps must go through all of the code, and leave
+    the adjoints of results where they are.
 
     >>> import ndtape as nt, numpy as np
+    >>> from ndtape.passes import code_of, Goal
     >>> from ndtape.passes.weights import gather_weights
     >>> with nt.Tape() as tape:
     ...     w, h = nt.var(np.full((16, 16), 0.1)), nt.var(np.ones(16))
     ...     for _ in range(16):
     ...         h = np.tanh(w @ h)
-    >>> [i.name for i in nt.tape_of(gather_weights(tape.columns()))][:6]
-    ['wide_input', 'wide_input', 'weights', 'tanh', 'dot', 'tanh']
+    >>> code = gather_weights(code_of(tape, 2, [tape.slots - 1]), Goal())
+    >>> code.length, int((code.columns["op"] == nt.ops.WIDE_CODES["weights"]).sum())
+    (34, 1)
     """
-    products = _products(columns)
-    if not len(products.instruction):
+    if goal.lanes or not goal.reverse or not np.isin(code.columns["op"], (DOT, AFFINE)).any():
         return None
-    edit = _Edit(columns, products)
+    products = _products(code.columns)
+    edit = _Edit(code, products)
     free = np.ones(len(products.instruction), bool)
-    for group in sorted(_groups(columns["m"], products), key=lambda g: -len(g.members)):
+    for group in sorted(_groups(code.columns["m"], products), key=lambda g: -len(g.members)):
         for block in _blocks(group.members[free[group.members]], group.shape.depth):
-            if edit.join(group, block):
-                free[block] = False
+            edit.join(group, block)
+            free[block] = False
     return None if free.all() else edit.result()
 
 
@@ -130,22 +131,14 @@ def _blocks(members: np.ndarray, depth: int) -> Iterator[np.ndarray]:
             yield block
 
 
-def first_slots(columns: Columns) -> np.ndarray:
-    """Where each result begins."""
-    sizes = sizes_of(columns)
-    first: np.ndarray = np.cumsum(sizes) - sizes
-    return first
-
-
 # --- finding groups ------------------------------------------------------------------------------
 
 
 def _products(columns: Columns) -> Products:
     op, m = columns["op"], columns["m"]
-    out = first_slots(columns)
     at = np.flatnonzero(op == DOT)
-    a, b, c = (columns[name][at].astype(np.int64) for name in "abc")
-    alone = at, a, b, c, out[at], np.full(len(at), -1)
+    a, b, c, out = (columns[name][at].astype(np.int64) for name in ("a", "b", "c", "out"))
+    alone = at, a, b, c, out, np.full(len(at), -1)
     fused = np.flatnonzero(op == AFFINE)
     start = columns["c"][fused].astype(np.int64)
     if len(np.unique(start)) < len(fused):  # their words could not be changed one by one
@@ -212,47 +205,32 @@ def _shape(m: np.ndarray, c: int, second: bool) -> Shape | None:
 
 
 class _Edit:
-    """New columns of a tape, to whose words descriptors are added."""
+    """New columns of code, to whose words descriptors are added."""
 
-    def __init__(self, columns: Columns, products: Products) -> None:
-        self.columns, self.products = columns, products
-        self.op, self.c = columns["op"].copy(), columns["c"].copy()
-        self.words = columns["m"].copy()
+    def __init__(self, code: Code, products: Products) -> None:
+        self.code, self.products = code, products
+        self.op, self.c = code.columns["op"].copy(), code.columns["c"].copy()
+        self.words = code.columns["m"].copy()
         self.more: Words = []
         self.quiet: dict[tuple[int, int], int] = {}  # descriptor and bit -> the same with that bit
-        self.skips = np.flatnonzero(self.op == SKIP)
-        self.out = first_slots(columns)
+        self.inserted: list[tuple[int, int, int]] = []  # before which, the weight, the descriptor
 
-    def join(self, group: Group, block: np.ndarray) -> bool:
-        """Let one instruction add the gradient of some members; False where there is no room."""
+    def join(self, group: Group, block: np.ndarray) -> None:
+        """Let one instruction add the gradient of some members."""
         p, first = self.products, block[0]
         host = int(p.instruction[first])
-        if p.entry[first] >= 0:
-            host = self._room(host, group.start)
-        if host < 0:
-            return False
+        alone = p.entry[first] < 0
         bit = Y_QUIET if group.second else X_QUIET
         for j in block.tolist():
             self._silence(j, bit)
-        if p.entry[first] >= 0:
-            words = [int(self.words[int(self.c[host]) + SIZE]), 0, SILENT, 0, 0]
-        else:
-            words = self._described(int(self.c[host]))
+        words = self._described(int(self.c[host])) if alone else [1, 0, SILENT, 0, 0]
         words[KIND_WORD] = len(block)
         words += [group.start, *group.shape]
         words += np.stack([p.adjoint[block], self._factors(group, block)], 1).ravel().tolist()
-        self.op[host], self.c[host] = WEIGHTS, self._added(words)
-        return True
-
-    def _room(self, before: int, start: int) -> int:
-        """The last place before an instruction that is skipped, behind the weight; -1 without."""
-        j = int(np.searchsorted(self.skips, before)) - 1
-        while j >= 0 and self.op[self.skips[j]] != SKIP:
-            j -= 1
-        if j < 0:
-            return -1
-        place = int(self.skips[j])
-        return place if self.out[place] > start else -1
+        if alone:
+            self.op[host], self.c[host] = WEIGHTS, self._added(words)
+        else:
+            self.inserted.append((host, group.start, self._added(words)))
 
     def _silence(self, j: int, bit: int) -> None:
         """Point a product to its descriptor with one more bit."""
@@ -270,7 +248,7 @@ class _Edit:
     def _factors(self, group: Group, block: np.ndarray) -> np.ndarray:
         """First slots of what the weight is multiplied with; constants as -1 - index."""
         p = self.products
-        flags = self.columns["m"][p.c[block] + FLAGS]
+        flags = self.code.columns["m"][p.c[block] + FLAGS]
         constant = flags & (X_CONSTANT if group.second else Y_CONSTANT) != 0
         place = (p.a if group.second else p.b)[block]
         slots: np.ndarray = np.where(constant, -1 - place, place)
@@ -285,6 +263,19 @@ class _Edit:
         self.more += words
         return len(self.words) + len(self.more) - len(words)
 
-    def result(self) -> Columns:
+    def result(self) -> Code:
+        """The code; what is put in has a slot of its own, which nobody reads."""
+        code = self.code
         words = np.concatenate([self.words, np.array(self.more, np.int64)])
-        return {**self.columns, "op": self.op, "c": self.c, "m": words}
+        columns = {**code.columns, "op": self.op, "c": self.c, "m": words}
+        if not self.inserted:
+            return code._replace(columns=columns)
+        before, weight, descriptor = np.array(sorted(self.inserted)).T
+        fresh = {
+            "op": np.full(len(before), WEIGHTS), "out": code.slots + np.arange(len(before)),
+            "a": weight, "b": weight, "c": descriptor,
+        }  # fmt: skip
+        for name in NAMES:
+            columns[name] = np.insert(columns[name], before, fresh[name])
+        positions = np.insert(code.positions, before, code.positions[before])
+        return code._replace(columns=columns, positions=positions, slots=code.slots + len(before))

@@ -17,11 +17,12 @@ import numpy as np
 
 from .. import nest
 from ..ops import FLIPPED, PLAN, WIDE_CODES
+from ..passes import Goal, OptimisedTape
 from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
-from ..run import COLUMNS, address, entry
+from ..run import COLUMNS, Workspace, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
-from .lean import WARM, Lean, is_warm, lean, leave, output_span
+from .lean import WARM, is_warm, lean, output_slots, output_span
 from .pieces import Pieces
 from .program import Slots, Trace
 
@@ -44,21 +45,26 @@ Key = tuple[int, int, int, int]  # one of these, root, first and count of the nu
 
 
 class Hot:
-    """A workspace of a trace for fast calls, which are atomic: no caller needs one of his own."""
+    """A workspace of a trace for fast calls, which are atomic: no caller needs one of his own.
 
-    def __init__(self, trace: Trace, words: np.ndarray | None = None, warm: bool = False) -> None:
-        self.trace = trace
-        self.work = trace.borrow()
-        self.work.own_words = words
-        self.words = words
-        self.warm = warm
-        self.lean: Lean | None = lean(trace, words) if warm else None
+    It is over the recorded tape, or over `lean`, what the passes have made of it.
+    """
+
+    def __init__(
+        self, trace: Trace, words: np.ndarray | None = None, warm: bool = False,
+        lean: OptimisedTape | None = None,
+    ) -> None:  # fmt: skip
+        self.trace, self.words, self.warm, self.lean = trace, words, warm, lean
+        self.tape: Tape = trace.tape if lean is None else lean
+        if lean is None:
+            self.work = trace.borrow()
+            self.work.own_words = words
+        else:
+            self.work = Workspace(lean)
         self.calls = np.zeros(1, np.uint64)
-        self.length = len(trace.tape)
+        self.length = len(self.tape)
         self.work._prepare(self.length)
         self.work.prepare_loops("forward", NO_LIMIT)
-        if self.lean is not None:
-            self.lean.enter(self.work)
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
@@ -75,9 +81,9 @@ class Hot:
 
     @property
     def instructions(self) -> int:
-        return self.runs * self.length + self.stopped
+        return self.runs * len(self.trace.tape) + self.stopped
 
-    def plan(self, trace: Trace, key: Key) -> np.ndarray:
+    def plan(self, key: Key) -> np.ndarray:
         """The words for numbers `first .. first + count` of the values, or of a gradient."""
         if key not in self.plans:
             mode, root, first, count = key
@@ -89,21 +95,18 @@ class Hot:
                     self.work.prepare(sweep)
                     self.work.prepare_loops("tangent" if name == "t" else "second", NO_LIMIT)
             second = mode == SECOND
-            known, inputs = trace.leading
-            top, end = trace.tape.index_of_slot(root), self.length
-            slots = trace.tape.slots
+            known, inputs = self.trace.leading
             if self.lean is not None:
-                known, top, end = map(self.lean.place, (known, top, end))
-                root, slots = self.lean.columns.slot(root), self.lean.columns.slots
-                first = self.lean.columns.slot(first) if mode == VALUES else first
+                root = int(self.lean.code.results[0])
+                first = root if mode == VALUES else first
             words = {
                 "forward": address("forward"),
                 "reverse": address("reverse") if mode == GRADIENT else 0,
                 "tangent": address("tangent") if second else 0,
                 "second": address("forward_over_reverse") if second else 0,
                 "frame": self.work.frame_address, "inputs": inputs, "known": known,
-                "end": end, "top": top, "root": root,
-                "slots": slots, "first": first, "count": count, "runs": 0,
+                "end": self.length, "top": self.tape.above((root,)) - 1, "root": root,
+                "slots": self.tape.slots, "first": first, "count": count, "runs": 0,
                 "calls": address_of(self.calls),
             }  # fmt: skip
             self.plans[key] = np.array([words[name] for name in PLAN], np.uint64)
@@ -127,14 +130,21 @@ class Hot:
                 flipped = self.work.frame[COLUMNS["status"]] == FLIPPED
                 self.work.frame[COLUMNS["status"]] = 0
                 if flipped:
-                    stopped = self.work.swept = status - 1
-                    if self.lean is not None:  # what was fused has left no values: start again
-                        stopped = int(self.lean.columns.positions[stopped])
-                        leave(self.work, self.words)
-                        self.work.swept = self.trace.leading[0]
+                    stopped, work = status - 1, self.work
+                    work.swept = stopped
+                    if self.lean is not None:
+                        stopped, work = int(self.lean.code.positions[stopped]), self._again()
                     self.stopped += stopped
-                    function.stopped[get_ident()] = self.trace, self.work
+                    function.stopped[get_ident()] = self.trace, work
             self.trace.retire(self)
+
+    def _again(self) -> Workspace:
+        """The recorded tape with the inputs of the last call: other values may be missing."""
+        work = self.trace.borrow()
+        work.own_words = self.words
+        work.unprepare()
+        work.set_inputs(self.work.arrays["v"][: self.trace.leading[1]])
+        return work
 
 
 class Plan:
@@ -407,7 +417,8 @@ def plan_for(
         if span is None:
             return None
         first = span[0]
-        hot, words = hot_words(trace, None, (VALUES, first, first, span[1] - first))
+        key = VALUES, first, first, span[1] - first
+        hot, words = hot_words(trace, None, key)
     else:
         result = trace.output.single
         if not isinstance(result, Slots) or result.shape is not None or result.dtype is not float:
@@ -423,7 +434,7 @@ def plan_for(
     if program is not None and program.parameters is not None:
         made = Fed(made, program.parameters)
     if argnums is None:
-        made.reader = reader(trace, first)
+        made.reader = reader(trace, first if hot.lean is None else None)
     return made
 
 
@@ -447,20 +458,40 @@ def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np
     quiet = None if chosen is None else trace.quiet_words(tuple(chosen))
     group = None if quiet is None else tuple(chosen or ())
     with trace.lock:
-        warm = is_warm(trace) and key[0] != SECOND  # of second derivatives: the tape as it is
-        place = (warm, group)
-        if place not in trace.hot:
-            trace.hot[place] = Hot(trace, quiet, warm)
-        hot: Hot = trace.hot[place]
-        return hot, hot.plan(trace, key)
+        if is_warm(trace):
+            hot = _warm_hot(trace, group, quiet, key)
+            if hot.lean is not None and key[0] == VALUES:
+                key = (*key[:3], len(hot.lean.code.results))
+        else:
+            if (False, group) not in trace.hot:
+                trace.hot[False, group] = Hot(trace, quiet)
+            hot = trace.hot[False, group]
+        return hot, hot.plan(key)
 
 
-def reader(trace: Trace, first: int) -> Callable[[np.ndarray], Any] | None:
-    """What makes the results from the slots from `first` on; None for a float, the root."""
+def _warm_hot(trace: Trace, group: Any, quiet: np.ndarray | None, key: Key) -> Hot:
+    """Fast calls for one kind of results, values or what starts from one root."""
+    mode, root, *_ = key
+    reverse = mode != VALUES
+    place = reverse, group, root if reverse else -1
+    if place not in trace.hot:
+        results = np.array([root]) if reverse else output_slots(trace)
+        trace.hot[place] = Hot(
+            trace, quiet, True, lean(trace, results, Goal(reverse=reverse), quiet)
+        )
+    hot: Hot = trace.hot[place]
+    return hot
+
+
+def reader(trace: Trace, first: int | None) -> Callable[[np.ndarray], Any] | None:
+    """What makes the results from the slots from `first` on; None for a float, the root.
+
+    Without a `first`, of all results one behind the other.
+    """
     single = trace.output.single
     if isinstance(single, Slots) and single.shape is None and single.dtype is float:
         return None
-    return trace.output.shifted(first).read
+    return (trace.output.laid_out() if first is None else trace.output.shifted(first)).read
 
 
 def fits(trace: Trace, mode: int) -> bool:

@@ -70,6 +70,17 @@ class Output:
         twin.single = None if self.single is None else twin.parts[0]
         return twin
 
+    def laid_out(self) -> Output:
+        """The same for the numbers of all results, one behind the other."""
+        twin = copy(self)
+        twin.parts, start = [], 0
+        for p in self.parts:
+            if isinstance(p, Slots):
+                p, start = p._replace(start=start), start + p.size
+            twin.parts.append(p)
+        twin.single = None if self.single is None else twin.parts[0]
+        return twin
+
     def read(self, v: np.ndarray) -> Any:
         """The tree with numbers in the place of results."""
         if isinstance(self.single, Slots):
