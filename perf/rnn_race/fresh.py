@@ -38,12 +38,16 @@ def gradient(name, module_name, contestant):
 
     import rnn_race
 
-    if name.startswith("dlstm"):
+    modules = {"ndtape": "rnn_race.ours", **rnn_race.MODULES}
+    if name.startswith("asian"):
+        from lanes_race import MODULES as modules
+        from lanes_race.problems import problem as problem_of
+    elif name.startswith("dlstm"):
         from rnn_race.forecast import Forecast as problem_of
     else:
         from rnn_race.problems import problem as problem_of
     problem = problem_of(name)
-    module = import_module({"ndtape": "rnn_race.ours", **rnn_race.MODULES}[module_name])
+    module = import_module(modules[module_name])
     (entry,) = (e for e in module.contestants(problem) if e.name == contestant)
     entry.build()(entry.convert(problem.points[0]))
     print(time.time())
