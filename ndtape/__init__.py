@@ -84,6 +84,8 @@ from .solvers.least_squares import least_squares as least_squares
 from .solvers.linear import linear_solve as linear_solve
 from .solvers.minimize import minimize as minimize
 from .solvers.roots import root as root
+from .threads import get_num_threads as get_num_threads
+from .threads import set_num_threads as set_num_threads
 from .traced.function import Function as Function
 from .traced.function import function as function
 from .transforms.checkpoints import checkpoint as checkpoint

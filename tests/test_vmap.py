@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ndtape as nt
-from ndtape.batch import lanes
+from ndtape.batch import forms, lanes
 from ndtape.batch.unrolled import unrolled
 from ndtape.run import Workspace
 
@@ -139,11 +139,10 @@ def test_a_row_that_is_written_into_stays_with_its_row():
 def lanes_of(f):
     """How many rows at a time the tapes of a traced function have been swept for."""
     return {
-        work.lanes
+        form.lanes
         for program in f.all_programs()
         for trace in program.traces
-        for works in lanes._idle.get(trace, {}).values()
-        for work in works
+        for form in lanes._forms.get(trace, {}).values()
     }
 
 
@@ -211,7 +210,7 @@ def test_large_arrays_are_swept_row_by_row():
 
 
 def test_very_long_tapes_are_swept_row_by_row(monkeypatch):
-    monkeypatch.setattr(lanes, "LARGEST", 3)
+    monkeypatch.setattr(forms, "LARGEST", 3)
     f = nt.function(branching)
     f.clear()
     x = np.linspace(-2, 3, 50)
@@ -630,11 +629,11 @@ def test_threads_share_a_function():
 
 def test_nothing_is_kept_for_functions_that_are_gone():
     gc.collect()
-    before = len(lanes._idle)
+    before = len(lanes._forms)
     for _ in range(5):
         nt.vmap(lambda x: nt.sin(x) * x)(V)
     gc.collect()
-    assert len(lanes._idle) == before
+    assert len(lanes._forms) == before
 
 
 def test_many_rows_are_one_call_on_the_tape(monkeypatch):

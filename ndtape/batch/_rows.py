@@ -1,76 +1,178 @@
-"""Compiled: a tape swept forward for many rows of inputs, one after the other or 16 side by side.
+"""Compiled: a tape swept for many rows of inputs, one after the other or 16 side by side.
 
-One call from Python serves all rows: at 1000 instructions, 16 rows take 6 us, less than a call.
+One call from Python serves a block of rows: at 1000 instructions, 16 rows take 6 us forward and
+as much again backward, less than a call.
 """
 
 from __future__ import annotations
 
-from .._jit import Sweep, call_at, f8_at, u4_at, u8, u8_at
+from .._jit import Sweep, call_at, f8_at, jit, u4_at, u8, u8_at
 from ..ops import FLIPPED, FRAME, table_hash
 
-A, B, K, OUT, V, STATUS = (FRAME.index(name) for name in ("a", "b", "k", "out", "v", "status"))
-STATE = ("forward", "frame", "known", "end", "rows", "inputs", "places", "width", "slots",
-         "results", "outputs", "lanes", "stops", "seen", "stopped")  # fmt: skip
-(FORWARD, ADDRESS, KNOWN, END, ROWS, INPUTS, PLACES, WIDTH, SLOTS, RESULTS, OUTPUTS, COUNT,
- STOPS, SEEN, STOPPED) = range(len(STATE))  # fmt: skip
+A, B, K, OUT, V, G, STATUS = (
+    FRAME.index(name) for name in ("a", "b", "k", "out", "v", "g", "status")
+)
+STATE = ("forward", "reverse", "frame", "known", "end", "lanes", "all_slots", "ordered",
+         "rows", "inputs", "places", "width",
+         "outputs", "slots", "results", "stops", "seen", "stopped",
+         "seeds", "seed_slots", "seed_columns", "seeded", "seed_width",
+         "adjoints", "own", "owned", "sums", "shared", "summed",
+         "cleared", "clearings")  # fmt: skip
+(FORWARD, REVERSE, ADDRESS, KNOWN, END, COUNT, ALL_SLOTS, ORDERED,
+ ROWS, INPUTS, PLACES, WIDTH,
+ OUTPUTS, SLOTS, RESULTS, STOPS, SEEN, STOPPED,
+ SEEDS, SEED_SLOTS, SEED_COLUMNS, SEEDED, SEED_WIDTH,
+ ADJOINTS, OWN, OWNED, SUMS, SHARED, SUMMED, CLEARED, CLEARINGS) = range(len(STATE))  # fmt: skip
 TO_THE_END = (1 << 64) - 1  # the stop of a row that no guard has stopped
+LANES = 16
 ZERO, ONE = u8(0), u8(1)
 
 
+@jit
+def _enter(s, row):  # type: ignore[no-untyped-def]
+    """The numbers of a pack's rows into the slots of their inputs."""
+    v, inputs = f8_at(u8_at(s[ADDRESS])[V]), f8_at(s[INPUTS])
+    rows, places, lanes, width = u8_at(s[ROWS]), u8_at(s[PLACES]), s[COUNT], s[WIDTH]
+    for lane in range(lanes):
+        first = rows[row + lane] * width
+        for i in range(width):
+            v[places[i] * lanes + lane] = inputs[first + i]
+
+
+@jit
+def _part(s, row, guard):  # type: ignore[no-untyped-def]
+    """At a guard, lanes that disagree with it leave the pack; whether any stays.
+
+    Those that have left get the numbers of one that stays: later guards stop no more for them.
+    """
+    f = u8_at(s[ADDRESS])
+    v, seen, stops, lanes = f8_at(f[V]), f8_at(s[SEEN]), u8_at(s[STOPS]), s[COUNT]
+    tested = u4_at(f[A])[guard] * lanes
+    outcome = f8_at(f[K])[u4_at(f[B])[guard]]
+    staying = lanes
+    for lane in range(lanes):
+        if stops[row + lane] == u8(TO_THE_END):
+            if v[tested + lane] == outcome:
+                staying = lane
+            else:
+                stops[row + lane] = guard
+                seen[row + lane] = v[tested + lane]
+    if staying == lanes:
+        return False
+    known = u4_at(f[OUT])[guard] if s[ORDERED] != ZERO else s[ALL_SLOTS]
+    for slot in range(known):
+        for lane in range(lanes):
+            if stops[row + lane] != u8(TO_THE_END):
+                v[slot * lanes + lane] = v[slot * lanes + staying]
+    return True
+
+
+@jit
+def _forward(s, row):  # type: ignore[no-untyped-def]
+    """Values of a pack: 0, 1 where every lane has left it, 2 where the sweep failed."""
+    f = u8_at(s[ADDRESS])
+    start = s[KNOWN]
+    while True:
+        status = call_at(s[FORWARD], s[ADDRESS], start, s[END])  # type: ignore[call-arg, var-annotated]
+        if status == 0:
+            return 0
+        guard = u8(status - 1)
+        if f[STATUS] != u8(FLIPPED):
+            s[STOPPED] = guard
+            return 2
+        f[STATUS] = ZERO
+        if not _part(s, row, guard):
+            return 1
+        start = guard + ONE
+
+
+@jit
+def _give(s, row, to, column, slots, count):  # type: ignore[no-untyped-def]
+    """Numbers of lanes that count, from `slots` of a column to their rows of a matrix."""
+    numbers, matrix, places = f8_at(u8_at(s[ADDRESS])[column]), f8_at(to), u8_at(slots)
+    rows, stops, lanes = u8_at(s[ROWS]), u8_at(s[STOPS]), s[COUNT]
+    for lane in range(lanes):
+        if stops[row + lane] == u8(TO_THE_END):
+            first = rows[row + lane] * count
+            for j in range(count):
+                matrix[first + j] = numbers[places[j] * lanes + lane]
+
+
+@jit
+def _seed(s, row):  # type: ignore[no-untyped-def]
+    """Adjoints before a reverse sweep: seeds of lanes that count, zero elsewhere.
+
+    Without seeds they are 1.  What rows share is not cleared: it adds up over a block.
+    """
+    g, cleared, lanes = f8_at(u8_at(s[ADDRESS])[G]), u8_at(s[CLEARED]), s[COUNT]
+    for i in range(s[CLEARINGS]):
+        for j in range(cleared[u8(2) * i] * lanes, cleared[u8(2) * i + ONE] * lanes):
+            g[j] = 0.0
+    rows, stops, seeds = u8_at(s[ROWS]), u8_at(s[STOPS]), f8_at(s[SEEDS])
+    slots, columns = u8_at(s[SEED_SLOTS]), u8_at(s[SEED_COLUMNS])
+    for lane in range(lanes):
+        if stops[row + lane] == u8(TO_THE_END):
+            first = rows[row + lane] * s[SEED_WIDTH]
+            for j in range(s[SEEDED]):
+                w = 1.0
+                if s[SEEDS] != ZERO:
+                    w = seeds[first + columns[j]]
+                g[slots[j] * lanes + lane] += w
+
+
+@jit
+def _sum(s):  # type: ignore[no-untyped-def]
+    """Sums over the lanes of a block, of what its rows share: in halves, always the same."""
+    g, sums, shared, lanes = f8_at(u8_at(s[ADDRESS])[G]), f8_at(s[SUMS]), u8_at(s[SHARED]), s[COUNT]
+    for j in range(s[SUMMED]):
+        first = shared[j] * lanes
+        half = lanes
+        while half > ONE:
+            half = half >> ONE
+            for lane in range(half):
+                g[first + lane] += g[first + half + lane]
+        sums[j] = g[first]
+
+
 def _rows(state, lo, hi):  # type: ignore[no-untyped-def]
-    """Packs lo..hi: inputs in, forward, results out; 0, or 1 + a pack that failed.
+    """A block of packs lo..hi: inputs in, forward, results out, backward, adjoints out; 0, or
+    1 + a pack that failed.
 
     `state` is the address of words in the order of STATE.  Each lane of a pack is for one of
     `rows`: a row of `inputs` goes into the `width` slots of `places`; the numbers in `slots`, as
-    many as `results`, go to its row of `outputs`.  `stops` has a word a lane, TO_THE_END at first
-    for lanes that count: where a guard stops a pack, it becomes the guard for lanes that disagree,
-    `seen` what they saw there.  Lanes that have left get the numbers of one that has not, so that
-    later guards stop no more for them.
+    many as `results`, go to its row of `outputs`, unless that is 0.  `stops` has a word a lane,
+    TO_THE_END at first for lanes that count: where a guard stops a pack, it becomes the guard for
+    lanes that disagree, `seen` what they saw there.
+
+    With a `reverse` sweep, the `seeded` slots of `seed_slots` get their adjoints from columns
+    `seed_columns` of `seeds`; the adjoints in the slots `own` go to the row of `adjoints`, and
+    those in `shared` are summed over the block's rows into `sums`.
     """
     s = u8_at(state)
-    f = u8_at(s[ADDRESS])
-    v, inputs, outputs, seen = f8_at(f[V]), f8_at(s[INPUTS]), f8_at(s[OUTPUTS]), f8_at(s[SEEN])
-    slots, stops = u8_at(s[SLOTS]), u8_at(s[STOPS])
-    rows, places = u8_at(s[ROWS]), u8_at(s[PLACES])
-    lanes, width, results = s[COUNT], s[WIDTH], s[RESULTS]
+    backward = s[REVERSE] != ZERO
+    if backward:
+        g = f8_at(u8_at(s[ADDRESS])[G])
+        for j in range(s[ALL_SLOTS] * s[COUNT]):
+            g[j] = 0.0
     for pack in range(lo, hi):
-        row = pack * lanes
-        for lane in range(lanes):
-            first = rows[row + lane] * width
-            for i in range(width):
-                v[places[i] * lanes + lane] = inputs[first + i]
-        start = s[KNOWN]
-        while True:
-            status = call_at(s[FORWARD], s[ADDRESS], start, s[END])  # type: ignore[call-arg, var-annotated]
-            if status == 0:
-                for lane in range(lanes):
-                    if stops[row + lane] == u8(TO_THE_END):
-                        first = rows[row + lane] * results
-                        for j in range(results):
-                            outputs[first + j] = v[slots[j] * lanes + lane]
-                break
-            guard = u8(status - 1)
-            if f[STATUS] != u8(FLIPPED):
-                s[STOPPED] = guard
+        row = pack * s[COUNT]
+        _enter(s, row)
+        way = _forward(s, row)
+        if way == 2:
+            return pack + ONE
+        if way == 1:
+            continue
+        if s[OUTPUTS] != ZERO:
+            _give(s, row, s[OUTPUTS], V, s[SLOTS], s[RESULTS])
+        if backward:
+            _seed(s, row)
+            status = call_at(s[REVERSE], s[ADDRESS], s[KNOWN], s[END])  # type: ignore[call-arg, var-annotated]
+            if status != 0:
+                s[STOPPED] = u8(status - 1)
                 return pack + ONE
-            f[STATUS] = ZERO
-            tested = u4_at(f[A])[guard] * lanes
-            outcome = f8_at(f[K])[u4_at(f[B])[guard]]
-            staying = lanes
-            for lane in range(lanes):
-                if stops[row + lane] == u8(TO_THE_END):
-                    if v[tested + lane] == outcome:
-                        staying = lane
-                    else:
-                        stops[row + lane] = guard
-                        seen[row + lane] = v[tested + lane]
-            if staying == lanes:
-                break
-            for slot in range(u4_at(f[OUT])[guard]):
-                for lane in range(lanes):
-                    if stops[row + lane] != u8(TO_THE_END):
-                        v[slot * lanes + lane] = v[slot * lanes + staying]
-            start = guard + ONE
+            _give(s, row, s[ADJOINTS], G, s[OWN], s[OWNED])
+    if backward:
+        _sum(s)
     return 0
 
 

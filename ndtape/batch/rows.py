@@ -21,7 +21,8 @@ from ..traced.function import Function
 from ..traced.program import Slots, Trace, input_values
 from ..traced.signature import Bound, Static
 from ..trees import flatten, text, unflatten
-from .lanes import NotKeptError, Numbers, Sweeps, size_of
+from .forms import Numbers, Wanted, size_of
+from .lanes import NotKeptError, Sweeps
 
 Axes = Any  # an int, None, or a tree of them that is a prefix of the arguments or of the result
 
@@ -216,34 +217,45 @@ def loop(f: Callable[..., Any], rows: Rows, out_axes: Axes) -> Any:
 
 def swept(function: Function, rows: Rows, out_axes: Axes) -> Any:
     """Rows of plain numbers through the tapes of a traced function."""
-    bound = function.bind(*rows.row(0), ())
+    found = evaluated(function, rows)
+    return loop(function, rows, out_axes) if found is None else gathered(found, out_axes)
+
+
+def evaluated(
+    function: Function, rows: Rows, positions: Sequence[int] = (),
+    wanted: Callable[[Bound], Wanted] | None = None,
+) -> Sweeps | None:  # fmt: skip
+    """The sweeps over rows of plain numbers; None where rows must be taken one by one.
+
+    With `wanted` they go backwards as well; `positions` are those of arguments that must be floats.
+    """
+    bound = function.bind(*rows.row(0), positions)
     numbers = None if bound is None else rows.numbers(function, bound)
-    program, more = None, []
-    if bound is not None and numbers is not None:
-        program, fed = function.found(bound)
-        more = fed.leaves[len(bound.leaves) :]  # captured arrays, the same in all rows
-        numbers = numbers.followed_by(input_values(more, fed.count - bound.count))
-    if program is None or numbers is None:
-        return loop(function, rows, out_axes)
+    if bound is None or numbers is None:
+        return None
+    program, fed = function.found(bound)
+    if program is None:
+        return None
+    more = fed.leaves[len(bound.leaves) :]  # captured arrays, the same in all rows
+    numbers = numbers.followed_by(input_values(more, fed.count - bound.count))
 
     def run(i: int) -> tuple[Trace, Workspace]:
         row = rows.row(i)
-        bound = function.bind(*row, ())
+        bound = function.bind(*row, positions)
         assert bound is not None
         record = partial(function.record, program, bound.followed_by(more), *row)
         return program.run(numbers.row(i), record)
 
     try:
-        found = Sweeps(program, numbers, run)
+        found = Sweeps(program, numbers, run, None if wanted is None else wanted(bound))
     except NotKeptError:
-        return loop(function, rows, out_axes)
+        return None
     except Exception:
         if program.parameters is None:
             raise
-        return function.without(program.parameters, partial(swept, function, rows, out_axes))
-    if program.inline:
-        return loop(function, rows, out_axes)
-    return gathered(found, rows.count, out_axes)
+        again = partial(evaluated, function, rows, positions, wanted)
+        return function.without(program.parameters, again)  # type: ignore[no-any-return]
+    return None if program.inline else found
 
 
 def called(f: Callable[..., Any], arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
@@ -289,25 +301,31 @@ def joined(results: Sequence[Any], out_axes: Axes, names: Sequence[Any] = ()) ->
     return unflatten(structure, found)
 
 
-def gathered(swept: Sweeps, count: int, out_axes: Axes) -> Any:
+def gathered(found: Sweeps, out_axes: Axes) -> Any:
     """The same from the sweeps: the results of the traces that the rows have taken."""
-    taken = [(trace, np.concatenate(rows)) for trace, rows in swept.rows.items()]
+    structure, parts = merged(found)
+    axes = spread(out_axes, unflatten(structure, [0.0] * len(parts)), "out_axes")
+    return unflatten(structure, [arranged(p, axis) for p, axis in zip(parts, axes, strict=True)])
+
+
+def merged(found: Sweeps) -> tuple[Any, list[np.ndarray]]:
+    """The structure of a row's result, and its parts, arrays with a row for each row."""
+    taken = [(trace, np.concatenate(rows)) for trace, rows in found.rows.items()]
     taken = sorted((t for t in taken if len(t[1])), key=lambda t: int(t[1].min()))
     first = taken[0][0].output
     for trace, rows in taken[1:]:
         if trace.output.structure != first.structure:
             raise _unlike_trees(int(rows.min()), first.structure, trace.output.structure)
-    columns = [list(_columns(trace, swept.results(trace))) for trace, _ in taken]
-    axes = spread(out_axes, unflatten(first.structure, [0.0] * len(first.parts)), "out_axes")
-    found = []
-    for j, axis in enumerate(axes):
+    columns = [list(_columns(trace, found.results(trace))) for trace, _ in taken]
+    whole = []
+    for j in range(len(first.parts)):
         parts = [column[j] for column in columns]
         shape = parts[0].shape[1:]
         for (_, rows), part in zip(taken, parts, strict=True):
             if part.shape[1:] != shape:
                 raise _unlike_shapes(int(rows.min()), shape, part.shape[1:])
-        found.append(_arranged(_merged(taken, parts, count), axis))
-    return unflatten(first.structure, found)
+        whole.append(_merged(taken, parts, found.count))
+    return first.structure, whole
 
 
 def _merged(taken: list[Any], parts: list[np.ndarray], count: int) -> np.ndarray:
@@ -338,7 +356,7 @@ def _columns(trace: Trace, numbers: np.ndarray) -> Iterator[np.ndarray]:
             yield np.broadcast_to(constant, (len(numbers), *shape))
 
 
-def _arranged(whole: np.ndarray, axis: int | None) -> Any:
+def arranged(whole: np.ndarray, axis: int | None) -> Any:
     """Rows that lie along the first axis, along another."""
     if axis is None:
         common = _common(list(whole), ())

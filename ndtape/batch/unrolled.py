@@ -1,8 +1,8 @@
 """Small arrays taken apart: a tape with operations on arrays as one of scalar instructions.
 
 Packs of lanes know scalar instructions only, and of a small array the elements cost less in a
-pack than a call of a kernel does.  Forward only: sums are added in another order than by the
-kernels, within the same bound.
+pack than a call of a kernel does.  Sums are added in another order than by the kernels, within the
+same bound; adjoints at ties of a maximum are those of the kernels.
 """
 
 from __future__ import annotations
@@ -23,35 +23,42 @@ JOINED = {"sum": "add", "max": "maximum", "min": "minimum"}
 
 
 class Unrolled(NamedTuple):
-    """A scalar tape, the slot there of each slot of the old one, and the old number of guards."""
+    """A scalar tape, the slot there of each slot of the old one, and the old number of each of its
+    instructions."""
 
     tape: Tape
     slots: np.ndarray
-    guards: dict[int, int]
+    positions: np.ndarray
 
 
-def unrolled(trace: Trace) -> Unrolled | None:
-    """The tape of a trace without arrays; None where it would be long, or cannot be."""
+def unrolled(trace: Trace, reverse: bool = False) -> Unrolled | None:
+    """The tape of a trace without arrays, for derivatives as well where `reverse` says so.
+
+    None where it would be long, or cannot be.
+    """
     tape = trace.tape
     if tape.slots > MOST or WIDE_CODES["call"] in tape.codes:
         return None
-    writer = _Writer(tape, trace.leading[1])
+    writer = _Writer(tape, trace.leading[1], reverse)
+    written = [writer.n]
     for i in range(trace.leading[0], len(tape)):
         if not writer.add(i) or writer.n > MOST:
             return None
-    return Unrolled(writer.finished(), writer.slots, writer.guards)
+        written.append(writer.n)
+    whose = np.arange(trace.leading[0], len(tape))
+    positions = np.concatenate([np.zeros(written[0], np.int64), np.repeat(whose, np.diff(written))])
+    return Unrolled(writer.finished(), writer.slots, positions)
 
 
 class _Writer:
     """Columns of the new tape; all of them are arrays, one a piece."""
 
-    def __init__(self, old: Tape, inputs: int) -> None:
-        self.old = old
+    def __init__(self, old: Tape, inputs: int, reverse: bool) -> None:
+        self.old, self.reverse = old, reverse
         self.pieces: list[np.ndarray] = []  # (4, count): op, a, b, c
         self.pool: list[np.ndarray] = []
         self.n = self.k = 0
         self.slots = np.full(old.slots + 1, -1, np.int64)
-        self.guards: dict[int, int] = {}
         self.slots[:inputs] = self.constants(np.zeros(inputs))
 
     def finished(self) -> Tape:
@@ -108,6 +115,20 @@ class _Writer:
             columns = np.concatenate([fresh.reshape(-1, half), columns[:, 2 * half :]], axis=1)
         return columns[:, 0]
 
+    def extreme(self, name: str, columns: np.ndarray) -> np.ndarray:
+        """The largest or smallest of each row, whose derivative ties share equally."""
+        size, m = columns.shape
+        if m == 1:
+            return columns[:, 0]
+        found = self.joined(name, self.emit(CODES["stop", "v"], columns.ravel()).reshape(size, m))
+        equal = self.emit(CODES["equal", "vv"], columns.ravel(), np.repeat(found, m))
+        count = self.joined("add", equal.reshape(size, m))
+        count = self.emit(CODES["maximum", "vk"], count, self.pooled(np.ones(size)))  # nan: none
+        share = self.emit(CODES["divide", "vv"], equal, np.repeat(count, m)).reshape(size, m)
+        for j in range(m):
+            found = self.emit(CODES["attach", "vvv"], columns[:, j], found, share[:, j])
+        return found
+
     # --- instructions of the old tape ---
 
     def add(self, i: int) -> bool:
@@ -117,8 +138,6 @@ class _Writer:
         code, columns = chunk.op[j], (chunk.a[j], chunk.b[j], chunk.c[j])
         out = self.old.slot_of_index(i)
         if code < FIRST_WIDE:
-            if OPCODES[code].row.name == "guard":
-                self.guards[self.n] = i
             operands = [
                 self.slots[[x]] if form == "v" else self.pooled(self.old.constants[[x]])
                 for x, form in zip(columns, OPCODES[code].form, strict=False)
@@ -185,9 +204,11 @@ class _Writer:
                 terms = self.slot(read[0], forms)
             order = np.argsort(z, kind="stable")
             rows = terms[order].reshape(size, -1)
-            result[z[order].reshape(size, -1)[:, 0]] = self.joined(
-                JOINED.get(wide.name, "add"), rows
-            )
+            if wide.name in ("max", "min") and self.reverse:
+                found = self.extreme(JOINED[wide.name], rows)
+            else:
+                found = self.joined(JOINED.get(wide.name, "add"), rows)
+            result[z[order].reshape(size, -1)[:, 0]] = found
         elif wide.name == "copy":
             result[z] = self.slot(read[0], forms)
         else:

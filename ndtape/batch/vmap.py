@@ -30,8 +30,10 @@ from ..record.values import Boolean, Integer, Result, Var
 from ..record.wide import movement
 from ..traced.function import Function
 from ..transforms.custom import described, ruled
+from ..transforms.gradients import gradient_of
 from ..transforms.linear_maps import jvp, vjp
 from ..trees import flatten, unflatten
+from .gradients import gradients, pulled
 from .rows import Axes, Rows, called, has_none, joined, loop, of_no_rows, placed, spread, swept
 
 FEW = 16  # rows from which a call serves them; fewer are recorded one by one
@@ -72,16 +74,31 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
         )
 
     # Tapes are kept between calls where the user has asked for replays.
-    kept = f if isinstance(f, Function) else Function(f) if _replayed(f) else None
+    kept = _kept(f)
+    gradient = gradient_of(f)
+    inner = None if gradient is None else _kept(gradient.f)
 
     @wraps(f)
     def mapped(*args: Any, **kwargs: Any) -> Any:
         rows = Rows(f, args, kwargs, in_axes)
         if rows.count == 0:
             return of_no_rows(f, rows, out_axes)
+        if gradient is not None and not any(map(moves, rows.leaves)):
+            try:
+                function = inner or Function(gradient.f)
+                found = gradients(gradient, function, rows, out_axes)
+            except UNTRACEABLE:  # or no gradient: the long way says so, or does without a tape
+                found = None
+            if found is not None:
+                return found[0]
         return _over(f, rows, out_axes, kept or Function(f), strict=kept is not None)
 
     return mapped
+
+
+def _kept(f: Any) -> Function | None:
+    """The traced function whose tapes calls share."""
+    return f if isinstance(f, Function) else Function(f) if _replayed(f) else None
 
 
 def _replayed(f: Any) -> bool:
@@ -281,6 +298,10 @@ class Rule:
         ws = [x for i, x in enumerate(w if self.many else [w]) if i in self.smooth]
         if not ws:
             return [None] * len(operands)
+        if not any(map(moves, (*operands, *ws))):
+            found = self.pulled(operands, ws)
+            if found is not None:
+                return found
         moving, fixed = self.parted(operands)
         axes, fixed_axes = self.parted_axes()
         args = moving, fixed, self.others, ws, self.smooth
@@ -298,6 +319,18 @@ class Rule:
                 sum(parts) if axis is None else np.concatenate(parts, axis)
                 for parts, axis in zip(zip(*pieces, strict=True), axes, strict=True)
             ])  # fmt: skip
+        return [next(terms) if moving else None for moving in self.moving]
+
+    def pulled(self, operands: Sequence[Any], ws: Sequence[Any]) -> list[Any] | None:
+        """Adjoints by sweeps over the tapes of the function itself; None where that cannot be."""
+        rows = self.rows([np.asarray(x) for x in operands])
+        try:
+            found = pulled(self.plan.function, rows, self.plan.moving, sorted(self.smooth), ws)
+        except UNTRACEABLE:
+            return None
+        if found is None:
+            return None
+        terms = iter(found)
         return [next(terms) if moving else None for moving in self.moving]
 
     def adjoints(self, rows: Rows, axes: Sequence[int | None]) -> list[Any]:

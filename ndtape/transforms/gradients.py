@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ArgumentError
 from ..record.arrays import moves
@@ -47,7 +47,8 @@ def value_and_grad(
         call.release()
         return value, gradient
 
-    return transformed if has_aux else _shortened(transformed, f, argnums, True)
+    made = transformed if has_aux else _shortened(transformed, f, argnums, True)
+    return _marked(made, f, argnums, has_aux, True)
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -73,7 +74,32 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
         call.release()
         return answer
 
-    return transformed if has_aux else _shortened(transformed, f, argnums, False)
+    made = transformed if has_aux else _shortened(transformed, f, argnums, False)
+    return _marked(made, f, argnums, has_aux, False)
+
+
+class Gradient(NamedTuple):
+    """What a function made by `grad` or `value_and_grad` is: vmap takes many rows of it at once."""
+
+    f: Callable[..., Any]
+    argnums: Argnums
+    has_aux: bool
+    with_value: bool
+    made: Callable[..., Any]
+
+
+def _marked(
+    made: Callable[..., Any], f: Callable[..., Any], argnums: Argnums, has_aux: bool, value: bool
+) -> Callable[..., Any]:
+    made.__dict__["_ndtape_gradient"] = Gradient(f, argnums, has_aux, value, made)
+    return made
+
+
+def gradient_of(function: Any) -> Gradient | None:
+    """What a gradient is the gradient of; None for another function."""
+    known = getattr(function, "_ndtape_gradient", None)
+    # Decorators copy the attributes of what they wrap.
+    return known if isinstance(known, Gradient) and known.made is function else None
 
 
 def _shortened(
