@@ -54,8 +54,8 @@ from .vmath import (
 )
 from .vmath.lanes import fma, select
 
-FINGERPRINT = "c3149fc1162f"
-TABLE_HASH = "aea927be6cd3"
+FINGERPRINT = "8b3d5779db24"
+TABLE_HASH = "6d061951669f"
 forward = partial(spans.kernel, spans.Forward, FINGERPRINT)
 reverse = partial(spans.kernel, spans.Reverse, FINGERPRINT)
 tangent = partial(spans.kernel, spans.Tangent, FINGERPRINT)
@@ -357,6 +357,44 @@ def mz_second(x, y, xt, yt, w, wt):
     def dy():
         return select(x == 0.0, 0.0, mz(w, x)), select(x == 0.0, 0.0, mz(wt, x)) + select(x == 0.0, 0.0, mz(w, xt))
     return dx, dy,
+
+
+@forward("")
+def muladd_forward(x, y, u):
+    return x * y + u
+
+
+@reverse("xyu")
+def muladd_reverse(x, y, w):
+    def dx():
+        return mz(w, y)
+    def dy():
+        return mz(w, x)
+    def du():
+        return w
+    return dx, dy, du,
+
+
+@tangent("xyu")
+def muladd_tangent(x, y, xt, yt, ut):
+    def dx():
+        return mz(xt, y)
+    def dy():
+        return mz(yt, x)
+    def du():
+        return ut
+    return dx, dy, du,
+
+
+@second("xyu")
+def muladd_second(x, y, xt, yt, w, wt):
+    def dx():
+        return mz(w, y), mz(wt, y) + mz(w, yt)
+    def dy():
+        return mz(w, x), mz(wt, x) + mz(w, xt)
+    def du():
+        return w, wt
+    return dx, dy, du,
 
 
 @forward("")

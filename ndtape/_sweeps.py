@@ -58,9 +58,9 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "c3149fc1162f"
-TABLE_HASH = "aea927be6cd3"
-SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
+FINGERPRINT = "8b3d5779db24"
+TABLE_HASH = "6d061951669f"
+SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
 NOWHERE = u8(0xFFFFFFFFFFFFFFFF)
 sweep = partial(Sweep, fingerprint=FINGERPRINT)
@@ -193,7 +193,7 @@ def forward(frame, lo, hi):
             x = v[p]
             y = v[q]
             u = v[s]
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 21:
             p = a[i]
             q = b[i]
@@ -201,7 +201,7 @@ def forward(frame, lo, hi):
             x = v[p]
             y = v[q]
             u = k[s]
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 22:
             p = a[i]
             q = b[i]
@@ -209,7 +209,7 @@ def forward(frame, lo, hi):
             x = v[p]
             y = k[q]
             u = v[s]
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 23:
             p = a[i]
             q = b[i]
@@ -217,12 +217,12 @@ def forward(frame, lo, hi):
             x = v[p]
             y = k[q]
             u = k[s]
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 24:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = v[s]
             v[r] = fma(x, y, u)
@@ -230,7 +230,7 @@ def forward(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = k[s]
             v[r] = fma(x, y, u)
@@ -238,203 +238,203 @@ def forward(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = k[q]
             u = v[s]
             v[r] = fma(x, y, u)
         elif code == 27:
             p = a[i]
+            q = b[i]
+            s = c[i]
             x = v[p]
-            v[r] = x * x
+            y = k[q]
+            u = k[s]
+            v[r] = fma(x, y, u)
         elif code == 28:
             p = a[i]
-            x = v[p]
-            v[r] = x * x * x
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 29:
             p = a[i]
-            x = v[p]
-            v[r] = 1.0 / x
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = fma(x, y, u)
         elif code == 30:
             p = a[i]
             q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = power(x, y)
+            s = c[i]
+            x = k[p]
+            y = k[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 31:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = power(x, y)
+            v[r] = x * x
         elif code == 32:
             p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = power(x, y)
+            x = v[p]
+            v[r] = x * x * x
         elif code == 33:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = mod(x, y)
+            v[r] = 1.0 / x
         elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = mod(x, y)
+            y = v[q]
+            v[r] = power(x, y)
         elif code == 35:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = power(x, y)
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = mod(x, y)
-        elif code == 36:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = floor_divide(x, y)
+            v[r] = power(x, y)
         elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = floor_divide(x, y)
+            y = v[q]
+            v[r] = mod(x, y)
         elif code == 38:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = mod(x, y)
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = floor_divide(x, y)
-        elif code == 39:
-            p = a[i]
-            x = v[p]
-            v[r] = fabs(x)
+            v[r] = mod(x, y)
         elif code == 40:
             p = a[i]
+            q = b[i]
             x = v[p]
-            v[r] = sign(x)
+            y = v[q]
+            v[r] = floor_divide(x, y)
         elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = k[q]
+            v[r] = floor_divide(x, y)
+        elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = floor_divide(x, y)
+        elif code == 43:
+            p = a[i]
+            x = v[p]
+            v[r] = fabs(x)
+        elif code == 44:
+            p = a[i]
+            x = v[p]
+            v[r] = sign(x)
+        elif code == 45:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 42:
+        elif code == 46:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 43:
+        elif code == 47:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 44:
+        elif code == 48:
             p = a[i]
             x = v[p]
             v[r] = floor(x)
-        elif code == 45:
+        elif code == 49:
             p = a[i]
             x = v[p]
             v[r] = ceil(x)
-        elif code == 46:
+        elif code == 50:
             p = a[i]
             x = v[p]
             v[r] = trunc(x)
-        elif code == 47:
+        elif code == 51:
             p = a[i]
             x = v[p]
             v[r] = rint(x)
-        elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = maximum(x, y)
-        elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = maximum(x, y)
-        elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = minimum(x, y)
-        elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = minimum(x, y)
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = fmax(x, y)
+            v[r] = maximum(x, y)
         elif code == 53:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = fmax(x, y)
+            v[r] = maximum(x, y)
         elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = fmin(x, y)
+            v[r] = minimum(x, y)
         elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = fmin(x, y)
+            v[r] = minimum(x, y)
         elif code == 56:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
+            v[r] = fmax(x, y)
         elif code == 57:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = k[s]
-            v[r] = minimum(maximum(x, y), u)
+            y = k[q]
+            v[r] = fmax(x, y)
         elif code == 58:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = k[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
+            y = v[q]
+            v[r] = fmin(x, y)
         elif code == 59:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = k[q]
-            u = k[s]
-            v[r] = minimum(maximum(x, y), u)
+            v[r] = fmin(x, y)
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = v[s]
             v[r] = minimum(maximum(x, y), u)
@@ -442,7 +442,7 @@ def forward(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = k[s]
             v[r] = minimum(maximum(x, y), u)
@@ -450,7 +450,7 @@ def forward(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = k[q]
             u = v[s]
             v[r] = minimum(maximum(x, y), u)
@@ -459,38 +459,38 @@ def forward(frame, lo, hi):
             q = b[i]
             s = c[i]
             x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
+            y = k[q]
+            u = k[s]
+            v[r] = minimum(maximum(x, y), u)
         elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = v[p]
+            x = k[p]
             y = v[q]
-            u = k[s]
-            v[r] = select(x != 0.0, y, u)
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
         elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = v[p]
-            y = k[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = minimum(maximum(x, y), u)
         elif code == 66:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = v[p]
+            x = k[p]
             y = k[q]
-            u = k[s]
-            v[r] = select(x != 0.0, y, u)
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = v[s]
             v[r] = select(x != 0.0, y, u)
@@ -498,7 +498,7 @@ def forward(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = k[s]
             v[r] = select(x != 0.0, y, u)
@@ -506,429 +506,461 @@ def forward(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = k[q]
             u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 70:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
-            y = v[q]
-            v[r] = copysign(x, y)
+            y = k[q]
+            u = k[s]
+            v[r] = select(x != 0.0, y, u)
         elif code == 71:
             p = a[i]
             q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = copysign(x, y)
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
         elif code == 72:
             p = a[i]
             q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = k[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 73:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = k[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 74:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = copysign(x, y)
+        elif code == 75:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = copysign(x, y)
+        elif code == 76:
+            p = a[i]
+            q = b[i]
             x = k[p]
             y = v[q]
             v[r] = copysign(x, y)
-        elif code == 73:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
-        elif code == 74:
-            p = a[i]
-            x = v[p]
-            v[r] = sqrt(x)
-        elif code == 75:
-            p = a[i]
-            x = v[p]
-            v[r] = cbrt(x)
-        elif code == 76:
-            p = a[i]
-            x = v[p]
-            v[r] = exp(x)
         elif code == 77:
             p = a[i]
             x = v[p]
-            v[r] = exp2(x)
+            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
         elif code == 78:
             p = a[i]
             x = v[p]
-            v[r] = expm1(x)
+            v[r] = sqrt(x)
         elif code == 79:
             p = a[i]
             x = v[p]
-            v[r] = log(x)
+            v[r] = cbrt(x)
         elif code == 80:
             p = a[i]
             x = v[p]
-            v[r] = log2(x)
+            v[r] = exp(x)
         elif code == 81:
             p = a[i]
             x = v[p]
-            v[r] = log10(x)
+            v[r] = exp2(x)
         elif code == 82:
             p = a[i]
             x = v[p]
-            v[r] = log1p(x)
+            v[r] = expm1(x)
         elif code == 83:
             p = a[i]
             x = v[p]
-            v[r] = sin(x)
+            v[r] = log(x)
         elif code == 84:
             p = a[i]
             x = v[p]
-            v[r] = cos(x)
+            v[r] = log2(x)
         elif code == 85:
             p = a[i]
             x = v[p]
-            v[r] = tan(x)
+            v[r] = log10(x)
         elif code == 86:
             p = a[i]
             x = v[p]
-            v[r] = arcsin(x)
+            v[r] = log1p(x)
         elif code == 87:
             p = a[i]
             x = v[p]
-            v[r] = arccos(x)
+            v[r] = sin(x)
         elif code == 88:
             p = a[i]
             x = v[p]
-            v[r] = arctan(x)
+            v[r] = cos(x)
         elif code == 89:
+            p = a[i]
+            x = v[p]
+            v[r] = tan(x)
+        elif code == 90:
+            p = a[i]
+            x = v[p]
+            v[r] = arcsin(x)
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            v[r] = arccos(x)
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            v[r] = arctan(x)
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = arctan2(x, y)
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = arctan2(x, y)
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = arctan2(x, y)
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            v[r] = sinh(x)
-        elif code == 93:
-            p = a[i]
-            x = v[p]
-            v[r] = cosh(x)
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            v[r] = tanh(x)
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            v[r] = arcsinh(x)
         elif code == 96:
             p = a[i]
             x = v[p]
-            v[r] = arccosh(x)
+            v[r] = sinh(x)
         elif code == 97:
             p = a[i]
             x = v[p]
-            v[r] = arctanh(x)
+            v[r] = cosh(x)
         elif code == 98:
             p = a[i]
             x = v[p]
-            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
+            v[r] = tanh(x)
         elif code == 99:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = hypot(x, y)
+            v[r] = arcsinh(x)
         elif code == 100:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = hypot(x, y)
+            v[r] = arccosh(x)
         elif code == 101:
             p = a[i]
             x = v[p]
-            v[r] = 0.017453292519943295 * x
+            v[r] = arctanh(x)
         elif code == 102:
             p = a[i]
             x = v[p]
-            v[r] = 57.29577951308232 * x
+            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
         elif code == 103:
-            p = a[i]
-            x = v[p]
-            v[r] = sigmoid(x)
-        elif code == 104:
-            p = a[i]
-            x = v[p]
-            v[r] = 2.0 * arctanh(2.0 * x - 1.0) if fabs(x - 0.5) < 0.25 else log(x / (1.0 - x))
-        elif code == 105:
-            p = a[i]
-            x = v[p]
-            v[r] = softplus(x)
-        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = logaddexp(x, y)
-        elif code == 107:
+            v[r] = hypot(x, y)
+        elif code == 104:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = logaddexp(x, y)
+            v[r] = hypot(x, y)
+        elif code == 105:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.017453292519943295 * x
+        elif code == 106:
+            p = a[i]
+            x = v[p]
+            v[r] = 57.29577951308232 * x
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            v[r] = sigmoid(x)
         elif code == 108:
             p = a[i]
             x = v[p]
-            v[r] = select(x <= 0.0, 0.0, x)
+            v[r] = 2.0 * arctanh(2.0 * x - 1.0) if fabs(x - 0.5) < 0.25 else log(x / (1.0 - x))
         elif code == 109:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x > 0.0, x, x * y)
+            v[r] = softplus(x)
         elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            v[r] = logaddexp(x, y)
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = logaddexp(x, y)
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x <= 0.0, 0.0, x)
+        elif code == 113:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x > 0.0, x, x * y)
+        elif code == 114:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = k[q]
             v[r] = select(x > 0.0, x, x * y)
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = x if x > 0.0 else y * expm1(x)
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             v[r] = x if x > 0.0 else y * expm1(x)
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.0 if x < -40.0 else 0.5 * x * erfc(-0.7071067811865476 * x)
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.0 if x < -800.0 else x * sigmoid(x)
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            v[r] = erf(x)
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            v[r] = erfc(x)
         elif code == 117:
             p = a[i]
             x = v[p]
-            v[r] = gammaln(x)
+            v[r] = 0.0 if x < -40.0 else 0.5 * x * erfc(-0.7071067811865476 * x)
         elif code == 118:
             p = a[i]
             x = v[p]
-            v[r] = digamma(x)
+            v[r] = 0.0 if x < -800.0 else x * sigmoid(x)
         elif code == 119:
+            p = a[i]
+            x = v[p]
+            v[r] = erf(x)
+        elif code == 120:
+            p = a[i]
+            x = v[p]
+            v[r] = erfc(x)
+        elif code == 121:
+            p = a[i]
+            x = v[p]
+            v[r] = gammaln(x)
+        elif code == 122:
+            p = a[i]
+            x = v[p]
+            v[r] = digamma(x)
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = polygamma(x, y)
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
-        elif code == 122:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
-        elif code == 123:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
         elif code == 124:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
+            y = v[q]
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 125:
             p = a[i]
             q = b[i]
-            x = k[p]
-            y = v[q]
-            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
+            x = v[p]
+            y = k[q]
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 126:
             p = a[i]
-            x = v[p]
-            v[r] = x if x != x else -x * log(x) if x > 0.0 else select(x == 0.0, 0.0, -1e309)
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log(y)
         elif code == 127:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.5 * erfc(-0.7071067811865476 * x)
-        elif code == 128:
-            p = a[i]
-            x = v[p]
-            v[r] = log1p(-0.5 * erfc(0.7071067811865476 * x)) if x > -1.0 else log(0.5 * erfc(-0.7071067811865476 * x)) if x > -35.0 else -0.5 * x * x - log(-x) - 0.9189385332046727 + log(1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))
-        elif code == 129:
-            p = a[i]
-            x = v[p]
-            v[r] = -softplus(-x)
-        elif code == 130:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
-        elif code == 131:
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
+        elif code == 128:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = select(x < y, 1.0, 0.0)
-        elif code == 132:
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            v[r] = 0.0 if (x == 0.0) & (y == y) else x * log1p(y)
+        elif code == 130:
+            p = a[i]
+            x = v[p]
+            v[r] = x if x != x else -x * log(x) if x > 0.0 else select(x == 0.0, 0.0, -1e309)
+        elif code == 131:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.5 * erfc(-0.7071067811865476 * x)
+        elif code == 132:
+            p = a[i]
+            x = v[p]
+            v[r] = log1p(-0.5 * erfc(0.7071067811865476 * x)) if x > -1.0 else log(0.5 * erfc(-0.7071067811865476 * x)) if x > -35.0 else -0.5 * x * x - log(-x) - 0.9189385332046727 + log(1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))
         elif code == 133:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
+            v[r] = -softplus(-x)
         elif code == 134:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = select(x <= y, 1.0, 0.0)
+            y = v[q]
+            v[r] = select(x < y, 1.0, 0.0)
         elif code == 135:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x < y, 1.0, 0.0)
+        elif code == 136:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
-        elif code == 136:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = select(x < y, 1.0, 0.0)
         elif code == 137:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = k[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            y = v[q]
+            v[r] = select(x <= y, 1.0, 0.0)
         elif code == 138:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x <= y, 1.0, 0.0)
+        elif code == 139:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
-        elif code == 139:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x >= y, 1.0, 0.0)
+            v[r] = select(x <= y, 1.0, 0.0)
         elif code == 140:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            v[r] = select(x > y, 1.0, 0.0)
+        elif code == 141:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select(x > y, 1.0, 0.0)
+        elif code == 142:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            v[r] = select(x > y, 1.0, 0.0)
+        elif code == 143:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 144:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = k[q]
             v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 141:
+        elif code == 145:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 142:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x == y, 1.0, 0.0)
-        elif code == 143:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = select(x == y, 1.0, 0.0)
-        elif code == 144:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x != y, 1.0, 0.0)
-        elif code == 145:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            v[r] = select(x != y, 1.0, 0.0)
         elif code == 146:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+            v[r] = select(x == y, 1.0, 0.0)
         elif code == 147:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+            v[r] = select(x == y, 1.0, 0.0)
         elif code == 148:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+            v[r] = select(x != y, 1.0, 0.0)
         elif code == 149:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
-            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+            v[r] = select(x != y, 1.0, 0.0)
         elif code == 150:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+        elif code == 151:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+        elif code == 152:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+        elif code == 153:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+        elif code == 154:
             p = a[i]
             x = v[p]
             v[r] = select(x == 0.0, 1.0, 0.0)
-        elif code == 151:
+        elif code == 155:
             p = a[i]
             x = v[p]
             v[r] = select(x != x, 1.0, 0.0)
-        elif code == 152:
+        elif code == 156:
             p = a[i]
             x = v[p]
             v[r] = select(x - x == 0.0, 1.0, 0.0)
-        elif code == 153:
+        elif code == 157:
             p = a[i]
             x = v[p]
             v[r] = 1.0 if fabs(x) > 1.7976931348623157e+308 else 0.0
-        elif code == 154:
+        elif code == 158:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -936,7 +968,7 @@ def forward(frame, lo, hi):
             if x - y != 0.0:
                 f[17] = 3
                 return i + ONE
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = call_at(u8_at(f[13])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -1128,7 +1160,11 @@ def reverse(frame, lo, hi):
             y = v[q]
             g[p] += w * y
             g[q] += w * x
-            g[s] += w
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 21:
             p = a[i]
             q = b[i]
@@ -1142,7 +1178,11 @@ def reverse(frame, lo, hi):
             s = c[i]
             y = k[q]
             g[p] += w * y
-            g[s] += w
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 23:
             p = a[i]
             q = b[i]
@@ -1152,18 +1192,62 @@ def reverse(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            g[p] += w * y
+            g[q] += w * x
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 25:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            g[p] += w * y
+            g[q] += w * x
+        elif code == 26:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = k[q]
+            g[p] += w * y
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 27:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            g[p] += w * y
+        elif code == 28:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = k[p]
             g[q] += w * x
-            g[s] += w
-        elif code == 25:
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 29:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += w * x
-        elif code == 26:
+        elif code == 30:
             s = c[i]
-            g[s] += w
-        elif code == 27:
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 31:
             p = a[i]
             x = v[p]
             d = w * (2.0 * x)
@@ -1171,7 +1255,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 28:
+        elif code == 32:
             p = a[i]
             x = v[p]
             d = w * (3.0 * x * x)
@@ -1179,7 +1263,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 29:
+        elif code == 33:
             p = a[i]
             z = v[this]
             d = w * (-z * z)
@@ -1187,7 +1271,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 30:
+        elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1199,7 +1283,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
-        elif code == 31:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1209,14 +1293,14 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 32:
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             z = v[this]
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
-        elif code == 33:
+        elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1227,26 +1311,26 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * -floor_divide(x, y)
-        elif code == 34:
+        elif code == 38:
             p = a[i]
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 35:
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             g[q] += w * -floor_divide(x, y)
-        elif code == 36:
+        elif code == 40:
             pass
-        elif code == 37:
+        elif code == 41:
             pass
-        elif code == 38:
+        elif code == 42:
             pass
-        elif code == 39:
+        elif code == 43:
             p = a[i]
             x = v[p]
             d = w * sign(x)
@@ -1254,74 +1338,28 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 40:
+        elif code == 44:
             pass
-        elif code == 41:
+        elif code == 45:
             p = a[i]
             q = b[i]
             x = v[p]
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 42:
+        elif code == 46:
             pass
-        elif code == 43:
+        elif code == 47:
             p = a[i]
             q = b[i]
             x = k[p]
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 44:
-            pass
-        elif code == 45:
-            pass
-        elif code == 46:
-            pass
-        elif code == 47:
-            pass
         elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            pass
         elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
+            pass
         elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            pass
         elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
+            pass
         elif code == 52:
             p = a[i]
             q = b[i]
@@ -1371,48 +1409,106 @@ def reverse(frame, lo, hi):
         elif code == 56:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = v[q]
-            u = v[s]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 57:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = k[s]
+            y = k[q]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 58:
             p = a[i]
-            s = c[i]
+            q = b[i]
             x = v[p]
-            u = v[s]
+            y = v[q]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 59:
             p = a[i]
+            q = b[i]
             x = v[p]
+            y = k[q]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = k[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+        elif code == 62:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 63:
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = k[p]
             y = v[q]
             u = v[s]
             z = v[this]
             g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 61:
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -1421,50 +1517,70 @@ def reverse(frame, lo, hi):
             u = k[s]
             z = v[this]
             g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 62:
+        elif code == 66:
             p = a[i]
             s = c[i]
             x = k[p]
             u = v[s]
             z = v[this]
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-        elif code == 65:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 66:
-            pass
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 68:
             p = a[i]
             q = b[i]
-            x = k[p]
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
         elif code == 69:
             p = a[i]
             s = c[i]
-            x = k[p]
-            g[s] += select(x != 0.0, 0.0, w)
+            x = v[p]
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 70:
+            pass
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 72:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 73:
+            p = a[i]
+            s = c[i]
+            x = k[p]
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 74:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1474,7 +1590,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 71:
+        elif code == 75:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1484,9 +1600,9 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 72:
+        elif code == 76:
             pass
-        elif code == 73:
+        elif code == 77:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1495,7 +1611,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 74:
+        elif code == 78:
             p = a[i]
             z = v[this]
             d = w * (0.5 / z)
@@ -1503,7 +1619,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 75:
+        elif code == 79:
             p = a[i]
             z = v[this]
             d = w * (1.0 / (3.0 * z * z))
@@ -1511,7 +1627,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 76:
+        elif code == 80:
             p = a[i]
             z = v[this]
             d = w * z
@@ -1519,7 +1635,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 77:
+        elif code == 81:
             p = a[i]
             z = v[this]
             d = w * (0.6931471805599453 * z)
@@ -1527,7 +1643,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 78:
+        elif code == 82:
             p = a[i]
             x = v[p]
             d = w * exp(x)
@@ -1535,7 +1651,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 79:
+        elif code == 83:
             p = a[i]
             x = v[p]
             d = w * (1.0 / x)
@@ -1543,7 +1659,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 80:
+        elif code == 84:
             p = a[i]
             x = v[p]
             d = w * (1.4426950408889634 / x)
@@ -1551,7 +1667,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 81:
+        elif code == 85:
             p = a[i]
             x = v[p]
             d = w * (0.4342944819032518 / x)
@@ -1559,7 +1675,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 82:
+        elif code == 86:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (1.0 + x))
@@ -1567,7 +1683,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 83:
+        elif code == 87:
             p = a[i]
             x = v[p]
             d = w * cos(x)
@@ -1575,7 +1691,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 84:
+        elif code == 88:
             p = a[i]
             x = v[p]
             d = w * -sin(x)
@@ -1583,7 +1699,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 85:
+        elif code == 89:
             p = a[i]
             z = v[this]
             d = w * (1.0 + z * z)
@@ -1591,7 +1707,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 86:
+        elif code == 90:
             p = a[i]
             x = v[p]
             d = w * (1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -1599,7 +1715,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 87:
+        elif code == 91:
             p = a[i]
             x = v[p]
             d = w * (-1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -1607,7 +1723,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 88:
+        elif code == 92:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (1.0 + x * x))
@@ -1615,7 +1731,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 89:
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1627,7 +1743,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * (-x / f0 / f0)
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1638,14 +1754,14 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             f0 = hypot(x, y)
             g[q] += w * (-x / f0 / f0)
-        elif code == 92:
+        elif code == 96:
             p = a[i]
             x = v[p]
             d = w * cosh(x)
@@ -1653,7 +1769,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 93:
+        elif code == 97:
             p = a[i]
             x = v[p]
             d = w * sinh(x)
@@ -1661,7 +1777,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 94:
+        elif code == 98:
             p = a[i]
             z = v[this]
             d = w * ((1.0 - z) * (1.0 + z))
@@ -1669,7 +1785,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 95:
+        elif code == 99:
             p = a[i]
             x = v[p]
             d = w * (1.0 / hypot(x, 1.0))
@@ -1677,7 +1793,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 96:
+        elif code == 100:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
@@ -1685,7 +1801,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 97:
+        elif code == 101:
             p = a[i]
             x = v[p]
             d = w * (1.0 / ((1.0 - x) * (1.0 + x)))
@@ -1693,7 +1809,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 98:
+        elif code == 102:
             p = a[i]
             x = v[p]
             d = w * (1.0 / ((1.0 - x) * (1.0 + x)))
@@ -1701,7 +1817,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 99:
+        elif code == 103:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1713,7 +1829,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(z == 0.0, 0.0, w * (y / z))
-        elif code == 100:
+        elif code == 104:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1722,21 +1838,21 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 101:
+        elif code == 105:
             p = a[i]
             d = w * 0.017453292519943295
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 102:
+        elif code == 106:
             p = a[i]
             d = w * 57.29577951308232
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 103:
+        elif code == 107:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1745,7 +1861,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 104:
+        elif code == 108:
             p = a[i]
             x = v[p]
             d = w * (1.0 / (x * (1.0 - x)))
@@ -1753,7 +1869,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 105:
+        elif code == 109:
             p = a[i]
             x = v[p]
             d = w * sigmoid(x)
@@ -1761,7 +1877,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 106:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1772,7 +1888,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += w * 0.5 if x == y else w * sigmoid(y - x)
-        elif code == 107:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1782,7 +1898,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 108:
+        elif code == 112:
             p = a[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
@@ -1790,7 +1906,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 109:
+        elif code == 113:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1801,7 +1917,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x > 0.0, 0.0, w * x)
-        elif code == 110:
+        elif code == 114:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1811,7 +1927,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1822,7 +1938,7 @@ def reverse(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += 0.0 if x > 0.0 else w * expm1(x)
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -1832,7 +1948,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 113:
+        elif code == 117:
             p = a[i]
             x = v[p]
             d = 0.0 if x < -40.0 else w * (0.5 * erfc(-0.7071067811865476 * x) + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * exp(-0.5 * x * x)))
@@ -1840,7 +1956,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 114:
+        elif code == 118:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1849,7 +1965,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 115:
+        elif code == 119:
             p = a[i]
             x = v[p]
             d = w * (1.1283791670955126 * exp(-x * x))
@@ -1857,7 +1973,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 116:
+        elif code == 120:
             p = a[i]
             x = v[p]
             d = w * (-1.1283791670955126 * exp(-x * x))
@@ -1865,7 +1981,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 117:
+        elif code == 121:
             p = a[i]
             x = v[p]
             d = w * digamma(x)
@@ -1873,7 +1989,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 118:
+        elif code == 122:
             p = a[i]
             x = v[p]
             d = w * polygamma(1.0, x)
@@ -1881,65 +1997,65 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 119:
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             g[q] += w * polygamma(x + 1.0, y)
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * log(y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, w * (x / y))
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            y = k[q]
-            d = w * log(y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 122:
-            p = a[i]
-            q = b[i]
-            x = k[p]
-            y = v[q]
-            g[q] += select(x == 0.0, 0.0, w * (x / y))
-        elif code == 123:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = w * log1p(y)
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
         elif code == 124:
             p = a[i]
             q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * log(y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, w * (x / y))
+        elif code == 125:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            d = w * log(y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 126:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            y = v[q]
+            g[q] += select(x == 0.0, 0.0, w * (x / y))
+        elif code == 127:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = w * log1p(y)
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
+        elif code == 128:
+            p = a[i]
+            q = b[i]
             y = k[q]
             d = w * log1p(y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 125:
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
-        elif code == 126:
+        elif code == 130:
             p = a[i]
             x = v[p]
             d = w * (-log(x) - 1.0)
@@ -1947,7 +2063,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 127:
+        elif code == 131:
             p = a[i]
             x = v[p]
             d = w * (0.3989422804014327 * exp(-0.5 * x * x))
@@ -1955,7 +2071,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 128:
+        elif code == 132:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -1964,7 +2080,7 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 129:
+        elif code == 133:
             p = a[i]
             x = v[p]
             d = w * sigmoid(-x)
@@ -1972,14 +2088,6 @@ def reverse(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 130:
-            pass
-        elif code == 131:
-            pass
-        elif code == 132:
-            pass
-        elif code == 133:
-            pass
         elif code == 134:
             pass
         elif code == 135:
@@ -2021,8 +2129,16 @@ def reverse(frame, lo, hi):
         elif code == 153:
             pass
         elif code == 154:
+            pass
+        elif code == 155:
+            pass
+        elif code == 156:
+            pass
+        elif code == 157:
+            pass
+        elif code == 158:
             continue
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = call_at(u8_at(f[14])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -2194,36 +2310,68 @@ def tangent(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = mz(xt, y) + mz(yt, x) + ut
+        elif code == 25:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, y) + mz(yt, x)
+        elif code == 26:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = k[q]
+            xt = t[p]
+            ut = t[s]
+            t[r] = mz(xt, y) + ut
+        elif code == 27:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            xt = t[p]
+            t[r] = mz(xt, y)
+        elif code == 28:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = k[p]
             yt = t[q]
             ut = t[s]
             t[r] = mz(yt, x) + ut
-        elif code == 25:
+        elif code == 29:
             p = a[i]
             q = b[i]
             x = k[p]
             yt = t[q]
             t[r] = mz(yt, x)
-        elif code == 26:
+        elif code == 30:
             s = c[i]
             ut = t[s]
             t[r] = ut
-        elif code == 27:
+        elif code == 31:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 2.0 * x)
-        elif code == 28:
+        elif code == 32:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 3.0 * x * x)
-        elif code == 29:
+        elif code == 33:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, -z * z)
-        elif code == 30:
+        elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2232,14 +2380,14 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (0.0 if y == 0.0 else mz(xt, y * power(x, y - 1.0))) + (0.0 if (x == 0.0) & (y >= 0.0) else mz(yt, z * log(x)))
-        elif code == 31:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = 0.0 if y == 0.0 else mz(xt, y * power(x, y - 1.0))
-        elif code == 32:
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -2247,7 +2395,7 @@ def tangent(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = 0.0 if (x == 0.0) & (y >= 0.0) else mz(yt, z * log(x))
-        elif code == 33:
+        elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2255,86 +2403,52 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = xt + mz(yt, -floor_divide(x, y))
-        elif code == 34:
+        elif code == 38:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 35:
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, -floor_divide(x, y))
-        elif code == 36:
+        elif code == 40:
             t[r] = 0.0
-        elif code == 37:
+        elif code == 41:
             t[r] = 0.0
-        elif code == 38:
+        elif code == 42:
             t[r] = 0.0
-        elif code == 39:
+        elif code == 43:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sign(x))
-        elif code == 40:
+        elif code == 44:
             t[r] = 0.0
-        elif code == 41:
+        elif code == 45:
             p = a[i]
             q = b[i]
             x = v[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 42:
+        elif code == 46:
             t[r] = 0.0
-        elif code == 43:
+        elif code == 47:
             p = a[i]
             q = b[i]
             x = k[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 44:
-            t[r] = 0.0
-        elif code == 45:
-            t[r] = 0.0
-        elif code == 46:
-            t[r] = 0.0
-        elif code == 47:
-            t[r] = 0.0
         elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = 0.0
         elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[r]
-            xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            t[r] = 0.0
         elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = 0.0
         elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[r]
-            xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            t[r] = 0.0
         elif code == 52:
             p = a[i]
             q = b[i]
@@ -2372,6 +2486,40 @@ def tangent(frame, lo, hi):
         elif code == 56:
             p = a[i]
             q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+        elif code == 58:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+        elif code == 59:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = k[q]
+            z = v[r]
+            xt = t[p]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+        elif code == 60:
+            p = a[i]
+            q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
@@ -2381,7 +2529,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 57:
+        elif code == 61:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2392,7 +2540,7 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0)
-        elif code == 58:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = v[p]
@@ -2401,13 +2549,13 @@ def tangent(frame, lo, hi):
             xt = t[p]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 59:
+        elif code == 63:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select((z == x) | (x != x), xt, 0.0)
-        elif code == 60:
+        elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2418,7 +2566,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 61:
+        elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -2428,7 +2576,7 @@ def tangent(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = select((x < y) & (z != u), yt, 0.0)
-        elif code == 62:
+        elif code == 66:
             p = a[i]
             s = c[i]
             x = k[p]
@@ -2436,146 +2584,146 @@ def tangent(frame, lo, hi):
             z = v[r]
             ut = t[s]
             t[r] = select((z == u) & (z != x), ut, 0.0)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            yt = t[q]
-            t[r] = select(x != 0.0, yt, 0.0)
-        elif code == 65:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            ut = t[s]
-            t[r] = select(x != 0.0, 0.0, ut)
-        elif code == 66:
-            t[r] = 0.0
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             yt = t[q]
             ut = t[s]
             t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
         elif code == 68:
             p = a[i]
             q = b[i]
-            x = k[p]
+            x = v[p]
             yt = t[q]
             t[r] = select(x != 0.0, yt, 0.0)
         elif code == 69:
             p = a[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
         elif code == 70:
+            t[r] = 0.0
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
+        elif code == 72:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            yt = t[q]
+            t[r] = select(x != 0.0, yt, 0.0)
+        elif code == 73:
+            p = a[i]
+            s = c[i]
+            x = k[p]
+            ut = t[s]
+            t[r] = select(x != 0.0, 0.0, ut)
+        elif code == 74:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 71:
+        elif code == 75:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 72:
+        elif code == 76:
             t[r] = 0.0
-        elif code == 73:
+        elif code == 77:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(z == x, xt, 0.0)
-        elif code == 74:
+        elif code == 78:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 0.5 / z)
-        elif code == 75:
+        elif code == 79:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 1.0 / (3.0 * z * z))
-        elif code == 76:
+        elif code == 80:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, z)
-        elif code == 77:
+        elif code == 81:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 0.6931471805599453 * z)
-        elif code == 78:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, exp(x))
-        elif code == 79:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / x)
-        elif code == 80:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.4426950408889634 / x)
-        elif code == 81:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 0.4342944819032518 / x)
         elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x))
+            t[r] = mz(xt, exp(x))
         elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, cos(x))
+            t[r] = mz(xt, 1.0 / x)
         elif code == 84:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -sin(x))
+            t[r] = mz(xt, 1.4426950408889634 / x)
         elif code == 85:
             p = a[i]
-            z = v[r]
+            x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 + z * z)
+            t[r] = mz(xt, 0.4342944819032518 / x)
         elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, 1.0 / (1.0 + x))
         elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, cos(x))
         elif code == 88:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+            t[r] = mz(xt, -sin(x))
         elif code == 89:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 + z * z)
+        elif code == 90:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2584,7 +2732,7 @@ def tangent(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2592,7 +2740,7 @@ def tangent(frame, lo, hi):
             xt = t[p]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0)
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -2600,42 +2748,42 @@ def tangent(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(yt, -x / f0 / f0)
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cosh(x))
-        elif code == 93:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sinh(x))
-        elif code == 94:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
         elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+            t[r] = mz(xt, cosh(x))
         elif code == 97:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, sinh(x))
         elif code == 98:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
+        elif code == 100:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+        elif code == 101:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
-        elif code == 99:
+        elif code == 102:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 103:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2644,37 +2792,37 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (0.0 if z == 0.0 else mz(xt, x / z)) + (0.0 if z == 0.0 else mz(yt, y / z))
-        elif code == 100:
+        elif code == 104:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = 0.0 if z == 0.0 else mz(xt, x / z)
-        elif code == 101:
+        elif code == 105:
             p = a[i]
             xt = t[p]
             t[r] = xt * 0.017453292519943295
-        elif code == 102:
+        elif code == 106:
             p = a[i]
             xt = t[p]
             t[r] = xt * 57.29577951308232
-        elif code == 103:
+        elif code == 107:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, z * sigmoid(-x))
-        elif code == 104:
+        elif code == 108:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
-        elif code == 105:
+        elif code == 109:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sigmoid(x))
-        elif code == 106:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2682,19 +2830,19 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (xt * 0.5 if x == y else mz(xt, sigmoid(x - y))) + (yt * 0.5 if x == y else mz(yt, sigmoid(y - x)))
-        elif code == 107:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = xt * 0.5 if x == y else mz(xt, sigmoid(x - y))
-        elif code == 108:
+        elif code == 112:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = select(x > 0.0, xt, 0.0)
-        elif code == 109:
+        elif code == 113:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2702,14 +2850,14 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (xt if x > 0.0 else mz(xt, y)) + (0.0 if x > 0.0 else mz(yt, x))
-        elif code == 110:
+        elif code == 114:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = xt if x > 0.0 else mz(xt, y)
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2717,52 +2865,52 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = (xt if x > 0.0 else mz(xt, y * exp(x))) + (0.0 if x > 0.0 else mz(yt, expm1(x)))
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             xt = t[p]
             t[r] = xt if x > 0.0 else mz(xt, y * exp(x))
-        elif code == 113:
+        elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = 0.0 if x < -40.0 else mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * exp(-0.5 * x * x)))
-        elif code == 114:
+        elif code == 118:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = 0.0 if x < -800.0 else xt if x > 800.0 else mz(xt, sigmoid(x) + z * sigmoid(-x))
-        elif code == 115:
+        elif code == 119:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
-        elif code == 116:
+        elif code == 120:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
-        elif code == 117:
+        elif code == 121:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, digamma(x))
-        elif code == 118:
+        elif code == 122:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, polygamma(1.0, x))
-        elif code == 119:
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, polygamma(x + 1.0, y))
-        elif code == 120:
+        elif code == 124:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2770,20 +2918,20 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, log(y)) + (0.0 if x == 0.0 else mz(yt, x / y))
-        elif code == 121:
+        elif code == 125:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, log(y))
-        elif code == 122:
+        elif code == 126:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = 0.0 if x == 0.0 else mz(yt, x / y)
-        elif code == 123:
+        elif code == 127:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -2791,48 +2939,40 @@ def tangent(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, log1p(y)) + (0.0 if x == 0.0 else mz(yt, x / (1.0 + y)))
-        elif code == 124:
+        elif code == 128:
             p = a[i]
             q = b[i]
             y = k[q]
             xt = t[p]
             t[r] = mz(xt, log1p(y))
-        elif code == 125:
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = k[p]
             y = v[q]
             yt = t[q]
             t[r] = 0.0 if x == 0.0 else mz(yt, x / (1.0 + y))
-        elif code == 126:
+        elif code == 130:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, -log(x) - 1.0)
-        elif code == 127:
+        elif code == 131:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 0.3989422804014327 * exp(-0.5 * x * x))
-        elif code == 128:
+        elif code == 132:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, exp(-0.5 * x * x - 0.9189385332046727 - z)) if x > -35.0 else mz(xt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))
-        elif code == 129:
+        elif code == 133:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sigmoid(-x))
-        elif code == 130:
-            t[r] = 0.0
-        elif code == 131:
-            t[r] = 0.0
-        elif code == 132:
-            t[r] = 0.0
-        elif code == 133:
-            t[r] = 0.0
         elif code == 134:
             t[r] = 0.0
         elif code == 135:
@@ -2874,8 +3014,16 @@ def tangent(frame, lo, hi):
         elif code == 153:
             t[r] = 0.0
         elif code == 154:
+            t[r] = 0.0
+        elif code == 155:
+            t[r] = 0.0
+        elif code == 156:
+            t[r] = 0.0
+        elif code == 157:
+            t[r] = 0.0
+        elif code == 158:
             continue
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = call_at(u8_at(f[15])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -3079,40 +3227,80 @@ def forward_over_reverse(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
-            h[q] += mz(wt, x)
+            h[q] += mz(wt, x) + mz(w, xt)
             g[s] += w
             h[s] += wt
         elif code == 25:
             p = a[i]
             q = b[i]
-            x = k[p]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
-            h[q] += mz(wt, x)
+            h[q] += mz(wt, x) + mz(w, xt)
         elif code == 26:
+            p = a[i]
+            q = b[i]
             s = c[i]
+            y = k[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
             g[s] += w
             h[s] += wt
         elif code == 27:
+            p = a[i]
+            q = b[i]
+            y = k[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+        elif code == 28:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+            g[s] += w
+            h[s] += wt
+        elif code == 29:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+        elif code == 30:
+            s = c[i]
+            g[s] += w
+            h[s] += wt
+        elif code == 31:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 2.0 * x)
             h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
-        elif code == 28:
+        elif code == 32:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 3.0 * x * x)
             h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
-        elif code == 29:
+        elif code == 33:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, -z * z)
             h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
-        elif code == 30:
+        elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3127,7 +3315,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += (0.0 if y == 0.0 else mz(wt, y * f0)) + (0.0 if y == 0.0 else mz(w, mz(yt, f0) + mz((0.0 if y - 1.0 == 0.0 else mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0))) + (0.0 if (x == 0.0) & (y - 1.0 >= 0.0) else mz(yt, f0 * f1)), y)))
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else mz(w, z * f1)
             h[q] += (0.0 if (x == 0.0) & (y >= 0.0) else mz(wt, z * f1)) + (0.0 if (x == 0.0) & (y >= 0.0) else mz(w, mz(zt, f1) + mz(mz(xt, 1.0 / x), z)))
-        elif code == 31:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3136,7 +3324,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = power(x, y - 1.0)
             g[p] += 0.0 if y == 0.0 else mz(w, y * f0)
             h[p] += (0.0 if y == 0.0 else mz(wt, y * f0)) + (0.0 if y == 0.0 else mz(w, mz(0.0 if y - 1.0 == 0.0 else mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0)), y)))
-        elif code == 32:
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3146,7 +3334,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = log(x)
             g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else mz(w, z * f0)
             h[q] += (0.0 if (x == 0.0) & (y >= 0.0) else mz(wt, z * f0)) + (0.0 if (x == 0.0) & (y >= 0.0) else mz(w, mz(zt, f0)))
-        elif code == 33:
+        elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3156,11 +3344,11 @@ def forward_over_reverse(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 34:
+        elif code == 38:
             p = a[i]
             g[p] += w
             h[p] += wt
-        elif code == 35:
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3168,77 +3356,41 @@ def forward_over_reverse(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 36:
-            pass
-        elif code == 37:
-            pass
-        elif code == 38:
-            pass
-        elif code == 39:
-            p = a[i]
-            x = v[p]
-            g[p] += mz(w, sign(x))
-            h[p] += mz(wt, sign(x))
         elif code == 40:
             pass
         elif code == 41:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x == 0.0, w, 0.0)
-            h[q] += select(x == 0.0, wt, 0.0)
+            pass
         elif code == 42:
             pass
         elif code == 43:
             p = a[i]
+            x = v[p]
+            g[p] += mz(w, sign(x))
+            h[p] += mz(wt, sign(x))
+        elif code == 44:
+            pass
+        elif code == 45:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x == 0.0, w, 0.0)
+            h[q] += select(x == 0.0, wt, 0.0)
+        elif code == 46:
+            pass
+        elif code == 47:
+            p = a[i]
             q = b[i]
             x = k[p]
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
-        elif code == 44:
-            pass
-        elif code == 45:
-            pass
-        elif code == 46:
-            pass
-        elif code == 47:
-            pass
         elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+            pass
         elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            pass
         elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+            pass
         elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = k[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            pass
         elif code == 52:
             p = a[i]
             q = b[i]
@@ -3278,53 +3430,49 @@ def forward_over_reverse(frame, lo, hi):
         elif code == 56:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = v[q]
-            u = v[s]
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 57:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = k[s]
+            y = k[q]
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
         elif code == 58:
             p = a[i]
-            s = c[i]
+            q = b[i]
             x = v[p]
-            u = v[s]
+            y = v[q]
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 59:
             p = a[i]
+            q = b[i]
             x = v[p]
+            y = k[q]
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             y = v[q]
             u = v[s]
             z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
             g[s] += select((z == u) & (z != x), w, 0.0)
@@ -3333,13 +3481,53 @@ def forward_over_reverse(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            u = k[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+        elif code == 62:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 63:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            y = v[q]
+            u = v[s]
+            z = v[r]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 65:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = k[p]
             y = v[q]
             u = k[s]
             z = v[r]
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
-        elif code == 62:
+        elif code == 66:
             p = a[i]
             s = c[i]
             x = k[p]
@@ -3347,34 +3535,11 @@ def forward_over_reverse(frame, lo, hi):
             z = v[r]
             g[s] += select((z == u) & (z != x), w, 0.0)
             h[s] += select((z == u) & (z != x), wt, 0.0)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-        elif code == 65:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 66:
-            pass
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
             g[s] += select(x != 0.0, 0.0, w)
@@ -3382,133 +3547,156 @@ def forward_over_reverse(frame, lo, hi):
         elif code == 68:
             p = a[i]
             q = b[i]
-            x = k[p]
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
         elif code == 69:
             p = a[i]
             s = c[i]
-            x = k[p]
+            x = v[p]
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
         elif code == 70:
+            pass
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
+        elif code == 72:
+            p = a[i]
+            q = b[i]
+            x = k[p]
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+        elif code == 73:
+            p = a[i]
+            s = c[i]
+            x = k[p]
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
+        elif code == 74:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 71:
+        elif code == 75:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 72:
+        elif code == 76:
             pass
-        elif code == 73:
+        elif code == 77:
             p = a[i]
             x = v[p]
             z = v[r]
             g[p] += select(z == x, w, 0.0)
             h[p] += select(z == x, wt, 0.0)
-        elif code == 74:
+        elif code == 78:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.5 / z)
             h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
-        elif code == 75:
+        elif code == 79:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 / (3.0 * z * z))
             h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
-        elif code == 76:
+        elif code == 80:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, z)
             h[p] += mz(wt, z) + mz(w, zt)
-        elif code == 77:
+        elif code == 81:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.6931471805599453 * z)
             h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
-        elif code == 78:
+        elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
-        elif code == 79:
+        elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / x)
             h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
-        elif code == 80:
+        elif code == 84:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.4426950408889634 / x)
             h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
-        elif code == 81:
+        elif code == 85:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 0.4342944819032518 / x)
             h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
-        elif code == 82:
+        elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x))
             h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
-        elif code == 83:
+        elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cos(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
-        elif code == 84:
+        elif code == 88:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sin(x)
             g[p] += mz(w, -f0)
             h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
-        elif code == 85:
+        elif code == 89:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 + z * z)
             h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
-        elif code == 86:
+        elif code == 90:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
-        elif code == 87:
+        elif code == 91:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, -1.0 / f0)
             h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
-        elif code == 88:
+        elif code == 92:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x * x))
             h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
-        elif code == 89:
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3520,7 +3708,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(y / f0 / f0) / f0))
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz((0.0 if f0 == 0.0 else mz(xt, x / f0)) + (0.0 if f0 == 0.0 else mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3529,7 +3717,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = hypot(x, y)
             g[p] += mz(w, y / f0 / f0)
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(y / f0 / f0) / f0))
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3538,34 +3726,34 @@ def forward_over_reverse(frame, lo, hi):
             f0 = hypot(x, y)
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0) / f0), 1.0 / f0) + mz(0.0 if f0 == 0.0 else mz(yt, y / f0), -(-x / f0 / f0) / f0))
-        elif code == 92:
+        elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cosh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
-        elif code == 93:
+        elif code == 97:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sinh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
-        elif code == 94:
+        elif code == 98:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, (1.0 - z) * (1.0 + z))
             h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
-        elif code == 95:
+        elif code == 99:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = hypot(x, 1.0)
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(0.0 if f0 == 0.0 else mz(xt, x / f0), -(1.0 / f0) / f0))
-        elif code == 96:
+        elif code == 100:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -3573,19 +3761,19 @@ def forward_over_reverse(frame, lo, hi):
             f1 = sqrt(x + 1.0)
             g[p] += mz(w, 1.0 / (f0 * f1))
             h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
-        elif code == 97:
+        elif code == 101:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 98:
+        elif code == 102:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 99:
+        elif code == 103:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3598,7 +3786,7 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
             g[q] += 0.0 if z == 0.0 else mz(w, y / z)
             h[q] += (0.0 if z == 0.0 else mz(wt, y / z)) + (0.0 if z == 0.0 else mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
-        elif code == 100:
+        elif code == 104:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3606,15 +3794,15 @@ def forward_over_reverse(frame, lo, hi):
             zt = t[r]
             g[p] += 0.0 if z == 0.0 else mz(w, x / z)
             h[p] += (0.0 if z == 0.0 else mz(wt, x / z)) + (0.0 if z == 0.0 else mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-        elif code == 101:
+        elif code == 105:
             p = a[i]
             g[p] += w * 0.017453292519943295
             h[p] += wt * 0.017453292519943295
-        elif code == 102:
+        elif code == 106:
             p = a[i]
             g[p] += w * 57.29577951308232
             h[p] += wt * 57.29577951308232
-        elif code == 103:
+        elif code == 107:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3623,20 +3811,20 @@ def forward_over_reverse(frame, lo, hi):
             f0 = sigmoid(-x)
             g[p] += mz(w, z * f0)
             h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
-        elif code == 104:
+        elif code == 108:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (x * (1.0 - x)))
             h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
-        elif code == 105:
+        elif code == 109:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sigmoid(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
-        elif code == 106:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3649,7 +3837,7 @@ def forward_over_reverse(frame, lo, hi):
             f1 = sigmoid(y - x)
             g[q] += w * 0.5 if x == y else mz(w, f1)
             h[q] += (wt * 0.5 if x == y else mz(wt, f1)) + (0.0 if x == y else mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
-        elif code == 107:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3658,12 +3846,12 @@ def forward_over_reverse(frame, lo, hi):
             f0 = sigmoid(x - y)
             g[p] += w * 0.5 if x == y else mz(w, f0)
             h[p] += (wt * 0.5 if x == y else mz(wt, f0)) + (0.0 if x == y else mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
-        elif code == 108:
+        elif code == 112:
             p = a[i]
             x = v[p]
             g[p] += select(x > 0.0, w, 0.0)
             h[p] += select(x > 0.0, wt, 0.0)
-        elif code == 109:
+        elif code == 113:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3674,14 +3862,14 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += (wt if x > 0.0 else mz(wt, y)) + (0.0 if x > 0.0 else mz(w, yt))
             g[q] += 0.0 if x > 0.0 else mz(w, x)
             h[q] += (0.0 if x > 0.0 else mz(wt, x)) + (0.0 if x > 0.0 else mz(w, xt))
-        elif code == 110:
+        elif code == 114:
             p = a[i]
             q = b[i]
             x = v[p]
             y = k[q]
             g[p] += w if x > 0.0 else mz(w, y)
             h[p] += wt if x > 0.0 else mz(wt, y)
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3694,7 +3882,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = expm1(x)
             g[q] += 0.0 if x > 0.0 else mz(w, f0)
             h[q] += (0.0 if x > 0.0 else mz(wt, f0)) + (0.0 if x > 0.0 else mz(w, mz(xt, f1)))
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3703,7 +3891,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = exp(x)
             g[p] += w if x > 0.0 else mz(w, y * f0)
             h[p] += (wt if x > 0.0 else mz(wt, y * f0)) + (0.0 if x > 0.0 else mz(w, mz(mz(xt, f0), y)))
-        elif code == 113:
+        elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -3711,7 +3899,7 @@ def forward_over_reverse(frame, lo, hi):
             f1 = exp(-0.5 * x * x)
             g[p] += 0.0 if x < -40.0 else mz(w, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))
             h[p] += (0.0 if x < -40.0 else mz(wt, 0.5 * f0 + (0.0 if fabs(x) > 40.0 else 0.3989422804014327 * x * f1))) + (0.0 if x < -40.0 else mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + (0.0 if fabs(x) > 40.0 else mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
-        elif code == 114:
+        elif code == 118:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3721,35 +3909,35 @@ def forward_over_reverse(frame, lo, hi):
             f1 = sigmoid(x)
             g[p] += 0.0 if x < -800.0 else w if x > 800.0 else mz(w, f1 + z * f0)
             h[p] += (0.0 if x < -800.0 else wt if x > 800.0 else mz(wt, f1 + z * f0)) + (0.0 if x < -800.0 else 0.0 if x > 800.0 else mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z))))
-        elif code == 115:
+        elif code == 119:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, 1.1283791670955126 * f0)
             h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
-        elif code == 116:
+        elif code == 120:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, -1.1283791670955126 * f0)
             h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
-        elif code == 117:
+        elif code == 121:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = digamma(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
-        elif code == 118:
+        elif code == 122:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = polygamma(1.0, x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
-        elif code == 119:
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3758,7 +3946,7 @@ def forward_over_reverse(frame, lo, hi):
             f0 = polygamma(x + 1.0, y)
             g[q] += mz(w, f0)
             h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
-        elif code == 120:
+        elif code == 124:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3770,14 +3958,14 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
             g[q] += 0.0 if x == 0.0 else mz(w, x / y)
             h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
-        elif code == 121:
+        elif code == 125:
             p = a[i]
             q = b[i]
             y = k[q]
             f0 = log(y)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0)
-        elif code == 122:
+        elif code == 126:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3785,7 +3973,7 @@ def forward_over_reverse(frame, lo, hi):
             yt = t[q]
             g[q] += 0.0 if x == 0.0 else mz(w, x / y)
             h[q] += (0.0 if x == 0.0 else mz(wt, x / y)) + (0.0 if x == 0.0 else mz(w, mz(yt, -(x / y) / y)))
-        elif code == 123:
+        elif code == 127:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -3797,14 +3985,14 @@ def forward_over_reverse(frame, lo, hi):
             h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / (1.0 + y)))
             g[q] += 0.0 if x == 0.0 else mz(w, x / (1.0 + y))
             h[q] += (0.0 if x == 0.0 else mz(wt, x / (1.0 + y))) + (0.0 if x == 0.0 else mz(w, mz(xt, 1.0 / (1.0 + y)) + mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
-        elif code == 124:
+        elif code == 128:
             p = a[i]
             q = b[i]
             y = k[q]
             f0 = log1p(y)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0)
-        elif code == 125:
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = k[p]
@@ -3812,21 +4000,21 @@ def forward_over_reverse(frame, lo, hi):
             yt = t[q]
             g[q] += 0.0 if x == 0.0 else mz(w, x / (1.0 + y))
             h[q] += (0.0 if x == 0.0 else mz(wt, x / (1.0 + y))) + (0.0 if x == 0.0 else mz(w, mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
-        elif code == 126:
+        elif code == 130:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = log(x)
             g[p] += mz(w, -f0 - 1.0)
             h[p] += mz(wt, -f0 - 1.0) + mz(w, -mz(xt, 1.0 / x))
-        elif code == 127:
+        elif code == 131:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-0.5 * x * x)
             g[p] += mz(w, 0.3989422804014327 * f0)
             h[p] += mz(wt, 0.3989422804014327 * f0) + mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f0) * 0.3989422804014327)
-        elif code == 128:
+        elif code == 132:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -3835,21 +4023,13 @@ def forward_over_reverse(frame, lo, hi):
             f0 = exp(-0.5 * x * x - 0.9189385332046727 - z)
             g[p] += mz(w, f0) if x > -35.0 else mz(w, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))
             h[p] += (mz(wt, f0) if x > -35.0 else mz(wt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))) + (mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x) + -zt, f0)) if x > -35.0 else mz(w, mz(-xt, 1.0 / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(1.0 / (x * x)) / (x * x)), 1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(3.0 / (x * x)) / (x * x)), 1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(5.0 / (x * x)) / (x * x)), 1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(7.0 / (x * x)) / (x * x)), 1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(9.0 / (x * x)) / (x * x)), 1.0 - 11.0 / (x * x)) + mz(-mz(mz(xt, x) + mz(xt, x), -(11.0 / (x * x)) / (x * x)), 9.0 / (x * x))), 7.0 / (x * x))), 5.0 / (x * x))), 3.0 / (x * x))), 1.0 / (x * x))), -(-x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))))
-        elif code == 129:
+        elif code == 133:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sigmoid(-x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(-xt, f0 * sigmoid(x)))
-        elif code == 130:
-            pass
-        elif code == 131:
-            pass
-        elif code == 132:
-            pass
-        elif code == 133:
-            pass
         elif code == 134:
             pass
         elif code == 135:
@@ -3891,8 +4071,16 @@ def forward_over_reverse(frame, lo, hi):
         elif code == 153:
             pass
         elif code == 154:
+            pass
+        elif code == 155:
+            pass
+        elif code == 156:
+            pass
+        elif code == 157:
+            pass
+        elif code == 158:
             continue
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = call_at(u8_at(f[16])[code - 512], frame, i, i + ONE)
             if status != 0:
                 f[17] = status
@@ -4059,7 +4247,7 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             u = v[s]
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 21:
             p = a[i]
             q = b[i]
@@ -4067,7 +4255,7 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             u = splat(k[s])
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 22:
             p = a[i]
             q = b[i]
@@ -4075,7 +4263,7 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = splat(k[q])
             u = v[s]
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 23:
             p = a[i]
             q = b[i]
@@ -4083,12 +4271,12 @@ def forward_packs(frame, lo, hi):
             x = v[p]
             y = splat(k[q])
             u = splat(k[s])
-            v[r] = fma(x, y, u)
+            v[r] = x * y + u
         elif code == 24:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = v[s]
             v[r] = fma(x, y, u)
@@ -4096,7 +4284,7 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = splat(k[s])
             v[r] = fma(x, y, u)
@@ -4104,203 +4292,203 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = splat(k[q])
             u = v[s]
             v[r] = fma(x, y, u)
         elif code == 27:
             p = a[i]
+            q = b[i]
+            s = c[i]
             x = v[p]
-            v[r] = x * x
+            y = splat(k[q])
+            u = splat(k[s])
+            v[r] = fma(x, y, u)
         elif code == 28:
             p = a[i]
-            x = v[p]
-            v[r] = x * x * x
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 29:
             p = a[i]
-            x = v[p]
-            v[r] = 1.0 / x
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = fma(x, y, u)
         elif code == 30:
             p = a[i]
             q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = power(x, y)
+            s = c[i]
+            x = splat(k[p])
+            y = splat(k[q])
+            u = v[s]
+            v[r] = fma(x, y, u)
         elif code == 31:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = power(x, y)
+            v[r] = x * x
         elif code == 32:
             p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = power(x, y)
+            x = v[p]
+            v[r] = x * x * x
         elif code == 33:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = mod(x, y)
+            v[r] = 1.0 / x
         elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = mod(x, y)
+            y = v[q]
+            v[r] = power(x, y)
         elif code == 35:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = power(x, y)
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = mod(x, y)
-        elif code == 36:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = floor_divide(x, y)
+            v[r] = power(x, y)
         elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = floor_divide(x, y)
+            y = v[q]
+            v[r] = mod(x, y)
         elif code == 38:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = mod(x, y)
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = floor_divide(x, y)
-        elif code == 39:
-            p = a[i]
-            x = v[p]
-            v[r] = fabs(x)
+            v[r] = mod(x, y)
         elif code == 40:
             p = a[i]
+            q = b[i]
             x = v[p]
-            v[r] = sign(x)
+            y = v[q]
+            v[r] = floor_divide(x, y)
         elif code == 41:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = splat(k[q])
+            v[r] = floor_divide(x, y)
+        elif code == 42:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = floor_divide(x, y)
+        elif code == 43:
+            p = a[i]
+            x = v[p]
+            v[r] = fabs(x)
+        elif code == 44:
+            p = a[i]
+            x = v[p]
+            v[r] = sign(x)
+        elif code == 45:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 42:
+        elif code == 46:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 43:
+        elif code == 47:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = select(x != x, x, select(x < 0.0, 0.0, select(x > 0.0, 1.0, y)))
-        elif code == 44:
+        elif code == 48:
             p = a[i]
             x = v[p]
             v[r] = floor(x)
-        elif code == 45:
+        elif code == 49:
             p = a[i]
             x = v[p]
             v[r] = ceil(x)
-        elif code == 46:
+        elif code == 50:
             p = a[i]
             x = v[p]
             v[r] = trunc(x)
-        elif code == 47:
+        elif code == 51:
             p = a[i]
             x = v[p]
             v[r] = rint(x)
-        elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = maximum(x, y)
-        elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = maximum(x, y)
-        elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = minimum(x, y)
-        elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = minimum(x, y)
         elif code == 52:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = fmax(x, y)
+            v[r] = maximum(x, y)
         elif code == 53:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = fmax(x, y)
+            v[r] = maximum(x, y)
         elif code == 54:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = fmin(x, y)
+            v[r] = minimum(x, y)
         elif code == 55:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = fmin(x, y)
+            v[r] = minimum(x, y)
         elif code == 56:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = v[q]
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
+            v[r] = fmax(x, y)
         elif code == 57:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = splat(k[s])
-            v[r] = minimum(maximum(x, y), u)
+            y = splat(k[q])
+            v[r] = fmax(x, y)
         elif code == 58:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = splat(k[q])
-            u = v[s]
-            v[r] = minimum(maximum(x, y), u)
+            y = v[q]
+            v[r] = fmin(x, y)
         elif code == 59:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = splat(k[q])
-            u = splat(k[s])
-            v[r] = minimum(maximum(x, y), u)
+            v[r] = fmin(x, y)
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = v[s]
             v[r] = minimum(maximum(x, y), u)
@@ -4308,7 +4496,7 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = splat(k[s])
             v[r] = minimum(maximum(x, y), u)
@@ -4316,7 +4504,7 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = splat(k[q])
             u = v[s]
             v[r] = minimum(maximum(x, y), u)
@@ -4325,38 +4513,38 @@ def forward_packs(frame, lo, hi):
             q = b[i]
             s = c[i]
             x = v[p]
-            y = v[q]
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
+            y = splat(k[q])
+            u = splat(k[s])
+            v[r] = minimum(maximum(x, y), u)
         elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = v[p]
+            x = splat(k[p])
             y = v[q]
-            u = splat(k[s])
-            v[r] = select(x != 0.0, y, u)
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
         elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = v[p]
-            y = splat(k[q])
-            u = v[s]
-            v[r] = select(x != 0.0, y, u)
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = minimum(maximum(x, y), u)
         elif code == 66:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = v[p]
+            x = splat(k[p])
             y = splat(k[q])
-            u = splat(k[s])
-            v[r] = select(x != 0.0, y, u)
+            u = v[s]
+            v[r] = minimum(maximum(x, y), u)
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = v[s]
             v[r] = select(x != 0.0, y, u)
@@ -4364,7 +4552,7 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = splat(k[s])
             v[r] = select(x != 0.0, y, u)
@@ -4372,429 +4560,461 @@ def forward_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = splat(k[q])
             u = v[s]
             v[r] = select(x != 0.0, y, u)
         elif code == 70:
             p = a[i]
             q = b[i]
+            s = c[i]
             x = v[p]
-            y = v[q]
-            v[r] = copysign(x, y)
+            y = splat(k[q])
+            u = splat(k[s])
+            v[r] = select(x != 0.0, y, u)
         elif code == 71:
             p = a[i]
             q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = copysign(x, y)
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
         elif code == 72:
             p = a[i]
             q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = splat(k[s])
+            v[r] = select(x != 0.0, y, u)
+        elif code == 73:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = splat(k[q])
+            u = v[s]
+            v[r] = select(x != 0.0, y, u)
+        elif code == 74:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = copysign(x, y)
+        elif code == 75:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = copysign(x, y)
+        elif code == 76:
+            p = a[i]
+            q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = copysign(x, y)
-        elif code == 73:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
-        elif code == 74:
-            p = a[i]
-            x = v[p]
-            v[r] = sqrt(x)
-        elif code == 75:
-            p = a[i]
-            x = v[p]
-            v[r] = cbrt(x)
-        elif code == 76:
-            p = a[i]
-            x = v[p]
-            v[r] = exp(x)
         elif code == 77:
             p = a[i]
             x = v[p]
-            v[r] = exp2(x)
+            v[r] = select(x != x, 0.0, select(x > 1.7976931348623157e+308, 1.7976931348623157e+308, select(x < -1.7976931348623157e+308, -1.7976931348623157e+308, x)))
         elif code == 78:
             p = a[i]
             x = v[p]
-            v[r] = expm1(x)
+            v[r] = sqrt(x)
         elif code == 79:
             p = a[i]
             x = v[p]
-            v[r] = log(x)
+            v[r] = cbrt(x)
         elif code == 80:
             p = a[i]
             x = v[p]
-            v[r] = log2(x)
+            v[r] = exp(x)
         elif code == 81:
             p = a[i]
             x = v[p]
-            v[r] = log10(x)
+            v[r] = exp2(x)
         elif code == 82:
             p = a[i]
             x = v[p]
-            v[r] = log1p(x)
+            v[r] = expm1(x)
         elif code == 83:
             p = a[i]
             x = v[p]
-            v[r] = sin(x)
+            v[r] = log(x)
         elif code == 84:
             p = a[i]
             x = v[p]
-            v[r] = cos(x)
+            v[r] = log2(x)
         elif code == 85:
             p = a[i]
             x = v[p]
-            v[r] = tan(x)
+            v[r] = log10(x)
         elif code == 86:
             p = a[i]
             x = v[p]
-            v[r] = arcsin(x)
+            v[r] = log1p(x)
         elif code == 87:
             p = a[i]
             x = v[p]
-            v[r] = arccos(x)
+            v[r] = sin(x)
         elif code == 88:
             p = a[i]
             x = v[p]
-            v[r] = arctan(x)
+            v[r] = cos(x)
         elif code == 89:
+            p = a[i]
+            x = v[p]
+            v[r] = tan(x)
+        elif code == 90:
+            p = a[i]
+            x = v[p]
+            v[r] = arcsin(x)
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            v[r] = arccos(x)
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            v[r] = arctan(x)
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = arctan2(x, y)
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = arctan2(x, y)
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = arctan2(x, y)
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            v[r] = sinh(x)
-        elif code == 93:
-            p = a[i]
-            x = v[p]
-            v[r] = cosh(x)
-        elif code == 94:
-            p = a[i]
-            x = v[p]
-            v[r] = tanh(x)
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            v[r] = arcsinh(x)
         elif code == 96:
             p = a[i]
             x = v[p]
-            v[r] = arccosh(x)
+            v[r] = sinh(x)
         elif code == 97:
             p = a[i]
             x = v[p]
-            v[r] = arctanh(x)
+            v[r] = cosh(x)
         elif code == 98:
             p = a[i]
             x = v[p]
-            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
+            v[r] = tanh(x)
         elif code == 99:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = hypot(x, y)
+            v[r] = arcsinh(x)
         elif code == 100:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = hypot(x, y)
+            v[r] = arccosh(x)
         elif code == 101:
             p = a[i]
             x = v[p]
-            v[r] = 0.017453292519943295 * x
+            v[r] = arctanh(x)
         elif code == 102:
             p = a[i]
             x = v[p]
-            v[r] = 57.29577951308232 * x
+            v[r] = copysign(0.5 * log1p(2.0 / (fabs(x) - 1.0)), x)
         elif code == 103:
-            p = a[i]
-            x = v[p]
-            v[r] = sigmoid(x)
-        elif code == 104:
-            p = a[i]
-            x = v[p]
-            v[r] = select(fabs(x - 0.5) < 0.25, 2.0 * arctanh(2.0 * x - 1.0), log(x / (1.0 - x)))
-        elif code == 105:
-            p = a[i]
-            x = v[p]
-            v[r] = softplus(x)
-        elif code == 106:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = logaddexp(x, y)
-        elif code == 107:
+            v[r] = hypot(x, y)
+        elif code == 104:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = logaddexp(x, y)
+            v[r] = hypot(x, y)
+        elif code == 105:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.017453292519943295 * x
+        elif code == 106:
+            p = a[i]
+            x = v[p]
+            v[r] = 57.29577951308232 * x
+        elif code == 107:
+            p = a[i]
+            x = v[p]
+            v[r] = sigmoid(x)
         elif code == 108:
             p = a[i]
             x = v[p]
-            v[r] = select(x <= 0.0, 0.0, x)
+            v[r] = select(fabs(x - 0.5) < 0.25, 2.0 * arctanh(2.0 * x - 1.0), log(x / (1.0 - x)))
         elif code == 109:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x > 0.0, x, x * y)
+            v[r] = softplus(x)
         elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            v[r] = logaddexp(x, y)
+        elif code == 111:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = logaddexp(x, y)
+        elif code == 112:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x <= 0.0, 0.0, x)
+        elif code == 113:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x > 0.0, x, x * y)
+        elif code == 114:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = splat(k[q])
             v[r] = select(x > 0.0, x, x * y)
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             v[r] = select(x > 0.0, x, y * expm1(x))
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             v[r] = select(x > 0.0, x, y * expm1(x))
-        elif code == 113:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x < -40.0, 0.0, 0.5 * x * erfc(-0.7071067811865476 * x))
-        elif code == 114:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x < -800.0, 0.0, x * sigmoid(x))
-        elif code == 115:
-            p = a[i]
-            x = v[p]
-            v[r] = erf(x)
-        elif code == 116:
-            p = a[i]
-            x = v[p]
-            v[r] = erfc(x)
         elif code == 117:
             p = a[i]
             x = v[p]
-            v[r] = gammaln(x)
+            v[r] = select(x < -40.0, 0.0, 0.5 * x * erfc(-0.7071067811865476 * x))
         elif code == 118:
             p = a[i]
             x = v[p]
-            v[r] = digamma(x)
+            v[r] = select(x < -800.0, 0.0, x * sigmoid(x))
         elif code == 119:
+            p = a[i]
+            x = v[p]
+            v[r] = erf(x)
+        elif code == 120:
+            p = a[i]
+            x = v[p]
+            v[r] = erfc(x)
+        elif code == 121:
+            p = a[i]
+            x = v[p]
+            v[r] = gammaln(x)
+        elif code == 122:
+            p = a[i]
+            x = v[p]
+            v[r] = digamma(x)
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = polygamma(x, y)
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
-        elif code == 122:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
-        elif code == 123:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
         elif code == 124:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
+            y = v[q]
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 125:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 126:
             p = a[i]
-            x = v[p]
-            v[r] = select(x != x, x, select(x > 0.0, -x * log(x), select(x == 0.0, 0.0, -1e309)))
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log(y))
         elif code == 127:
-            p = a[i]
-            x = v[p]
-            v[r] = 0.5 * erfc(-0.7071067811865476 * x)
-        elif code == 128:
-            p = a[i]
-            x = v[p]
-            v[r] = select(x > -1.0, log1p(-0.5 * erfc(0.7071067811865476 * x)), select(x > -35.0, log(0.5 * erfc(-0.7071067811865476 * x)), -0.5 * x * x - log(-x) - 0.9189385332046727 + log(1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
-        elif code == 129:
-            p = a[i]
-            x = v[p]
-            v[r] = -softplus(-x)
-        elif code == 130:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
-        elif code == 131:
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
+        elif code == 128:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = select(x < y, 1.0, 0.0)
-        elif code == 132:
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = select(x < y, 1.0, 0.0)
+            v[r] = select((x == 0.0) & (y == y), 0.0, x * log1p(y))
+        elif code == 130:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x != x, x, select(x > 0.0, -x * log(x), select(x == 0.0, 0.0, -1e309)))
+        elif code == 131:
+            p = a[i]
+            x = v[p]
+            v[r] = 0.5 * erfc(-0.7071067811865476 * x)
+        elif code == 132:
+            p = a[i]
+            x = v[p]
+            v[r] = select(x > -1.0, log1p(-0.5 * erfc(0.7071067811865476 * x)), select(x > -35.0, log(0.5 * erfc(-0.7071067811865476 * x)), -0.5 * x * x - log(-x) - 0.9189385332046727 + log(1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
         elif code == 133:
             p = a[i]
-            q = b[i]
             x = v[p]
-            y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
+            v[r] = -softplus(-x)
         elif code == 134:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = select(x <= y, 1.0, 0.0)
+            y = v[q]
+            v[r] = select(x < y, 1.0, 0.0)
         elif code == 135:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x < y, 1.0, 0.0)
+        elif code == 136:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = select(x <= y, 1.0, 0.0)
-        elif code == 136:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
+            v[r] = select(x < y, 1.0, 0.0)
         elif code == 137:
             p = a[i]
             q = b[i]
             x = v[p]
-            y = splat(k[q])
-            v[r] = select(x > y, 1.0, 0.0)
+            y = v[q]
+            v[r] = select(x <= y, 1.0, 0.0)
         elif code == 138:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x <= y, 1.0, 0.0)
+        elif code == 139:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
-            v[r] = select(x > y, 1.0, 0.0)
-        elif code == 139:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x >= y, 1.0, 0.0)
+            v[r] = select(x <= y, 1.0, 0.0)
         elif code == 140:
             p = a[i]
             q = b[i]
             x = v[p]
+            y = v[q]
+            v[r] = select(x > y, 1.0, 0.0)
+        elif code == 141:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select(x > y, 1.0, 0.0)
+        elif code == 142:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            v[r] = select(x > y, 1.0, 0.0)
+        elif code == 143:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select(x >= y, 1.0, 0.0)
+        elif code == 144:
+            p = a[i]
+            q = b[i]
+            x = v[p]
             y = splat(k[q])
             v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 141:
+        elif code == 145:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             v[r] = select(x >= y, 1.0, 0.0)
-        elif code == 142:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x == y, 1.0, 0.0)
-        elif code == 143:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = select(x == y, 1.0, 0.0)
-        elif code == 144:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            v[r] = select(x != y, 1.0, 0.0)
-        elif code == 145:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            v[r] = select(x != y, 1.0, 0.0)
         elif code == 146:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+            v[r] = select(x == y, 1.0, 0.0)
         elif code == 147:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+            v[r] = select(x == y, 1.0, 0.0)
         elif code == 148:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
-            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+            v[r] = select(x != y, 1.0, 0.0)
         elif code == 149:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
-            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+            v[r] = select(x != y, 1.0, 0.0)
         elif code == 150:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+        elif code == 151:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select((x != 0.0) & (y != 0.0), 1.0, 0.0)
+        elif code == 152:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+        elif code == 153:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            v[r] = select((x != 0.0) | (y != 0.0), 1.0, 0.0)
+        elif code == 154:
             p = a[i]
             x = v[p]
             v[r] = select(x == 0.0, 1.0, 0.0)
-        elif code == 151:
+        elif code == 155:
             p = a[i]
             x = v[p]
             v[r] = select(x != x, 1.0, 0.0)
-        elif code == 152:
+        elif code == 156:
             p = a[i]
             x = v[p]
             v[r] = select(x - x == 0.0, 1.0, 0.0)
-        elif code == 153:
+        elif code == 157:
             p = a[i]
             x = v[p]
             v[r] = select(fabs(x) > 1.7976931348623157e+308, 1.0, 0.0)
-        elif code == 154:
+        elif code == 158:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -4802,7 +5022,7 @@ def forward_packs(frame, lo, hi):
             if any_lane(x - y != 0.0):
                 f[17] = 3
                 return i + ONE
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = NO_LANES
             if status != 0:
                 f[17] = status
@@ -4994,7 +5214,11 @@ def reverse_packs(frame, lo, hi):
             y = v[q]
             g[p] += mz(w, y)
             g[q] += mz(w, x)
-            g[s] += w
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 21:
             p = a[i]
             q = b[i]
@@ -5008,7 +5232,11 @@ def reverse_packs(frame, lo, hi):
             s = c[i]
             y = splat(k[q])
             g[p] += mz(w, y)
-            g[s] += w
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 23:
             p = a[i]
             q = b[i]
@@ -5018,18 +5246,62 @@ def reverse_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            g[p] += mz(w, y)
+            g[q] += mz(w, x)
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 25:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            g[p] += mz(w, y)
+            g[q] += mz(w, x)
+        elif code == 26:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 27:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+        elif code == 28:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = splat(k[p])
             g[q] += mz(w, x)
-            g[s] += w
-        elif code == 25:
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 29:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += mz(w, x)
-        elif code == 26:
+        elif code == 30:
             s = c[i]
-            g[s] += w
-        elif code == 27:
+            d = w
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 31:
             p = a[i]
             x = v[p]
             d = mz(w, 2.0 * x)
@@ -5037,7 +5309,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 28:
+        elif code == 32:
             p = a[i]
             x = v[p]
             d = mz(w, 3.0 * x * x)
@@ -5045,7 +5317,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 29:
+        elif code == 33:
             p = a[i]
             z = v[this]
             d = mz(w, -z * z)
@@ -5053,7 +5325,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 30:
+        elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5065,7 +5337,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
-        elif code == 31:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5075,14 +5347,14 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 32:
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             z = v[this]
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
-        elif code == 33:
+        elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5093,26 +5365,26 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += mz(w, -floor_divide(x, y))
-        elif code == 34:
+        elif code == 38:
             p = a[i]
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 35:
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             g[q] += mz(w, -floor_divide(x, y))
-        elif code == 36:
+        elif code == 40:
             pass
-        elif code == 37:
+        elif code == 41:
             pass
-        elif code == 38:
+        elif code == 42:
             pass
-        elif code == 39:
+        elif code == 43:
             p = a[i]
             x = v[p]
             d = mz(w, sign(x))
@@ -5120,74 +5392,28 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 40:
+        elif code == 44:
             pass
-        elif code == 41:
+        elif code == 45:
             p = a[i]
             q = b[i]
             x = v[p]
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 42:
+        elif code == 46:
             pass
-        elif code == 43:
+        elif code == 47:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += select(x == 0.0, w, 0.0)
-        elif code == 44:
-            pass
-        elif code == 45:
-            pass
-        elif code == 46:
-            pass
-        elif code == 47:
-            pass
         elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            pass
         elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
+            pass
         elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            pass
         elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[this]
-            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
+            pass
         elif code == 52:
             p = a[i]
             q = b[i]
@@ -5237,48 +5463,106 @@ def reverse_packs(frame, lo, hi):
         elif code == 56:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = v[q]
-            u = v[s]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 57:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = splat(k[s])
+            y = splat(k[q])
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 58:
             p = a[i]
-            s = c[i]
+            q = b[i]
             x = v[p]
-            u = v[s]
+            y = v[q]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 59:
             p = a[i]
+            q = b[i]
             x = v[p]
+            y = splat(k[q])
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
+            d = select(x == y, w * 0.5, select(z == y, 0.0, w))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 61:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = v[p]
+            y = v[q]
+            u = splat(k[s])
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+        elif code == 62:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 63:
+            p = a[i]
+            x = v[p]
+            z = v[this]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = splat(k[p])
             y = v[q]
             u = v[s]
             z = v[this]
             g[q] += select((x < y) & (z != u), w, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 61:
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -5287,50 +5571,70 @@ def reverse_packs(frame, lo, hi):
             u = splat(k[s])
             z = v[this]
             g[q] += select((x < y) & (z != u), w, 0.0)
-        elif code == 62:
+        elif code == 66:
             p = a[i]
             s = c[i]
             x = splat(k[p])
             u = v[s]
             z = v[this]
-            g[s] += select((z == u) & (z != x), w, 0.0)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-        elif code == 65:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            g[s] += select(x != 0.0, 0.0, w)
-        elif code == 66:
-            pass
+            d = select((z == u) & (z != x), w, 0.0)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 68:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
         elif code == 69:
             p = a[i]
             s = c[i]
-            x = splat(k[p])
-            g[s] += select(x != 0.0, 0.0, w)
+            x = v[p]
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
         elif code == 70:
+            pass
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 72:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+        elif code == 73:
+            p = a[i]
+            s = c[i]
+            x = splat(k[p])
+            d = select(x != 0.0, 0.0, w)
+            if s == r:
+                carry += d
+            else:
+                g[s] += d
+        elif code == 74:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5340,7 +5644,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 71:
+        elif code == 75:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5350,9 +5654,9 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 72:
+        elif code == 76:
             pass
-        elif code == 73:
+        elif code == 77:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5361,7 +5665,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 74:
+        elif code == 78:
             p = a[i]
             z = v[this]
             d = mz(w, 0.5 / z)
@@ -5369,7 +5673,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 75:
+        elif code == 79:
             p = a[i]
             z = v[this]
             d = mz(w, 1.0 / (3.0 * z * z))
@@ -5377,7 +5681,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 76:
+        elif code == 80:
             p = a[i]
             z = v[this]
             d = mz(w, z)
@@ -5385,7 +5689,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 77:
+        elif code == 81:
             p = a[i]
             z = v[this]
             d = mz(w, 0.6931471805599453 * z)
@@ -5393,7 +5697,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 78:
+        elif code == 82:
             p = a[i]
             x = v[p]
             d = mz(w, exp(x))
@@ -5401,7 +5705,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 79:
+        elif code == 83:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / x)
@@ -5409,7 +5713,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 80:
+        elif code == 84:
             p = a[i]
             x = v[p]
             d = mz(w, 1.4426950408889634 / x)
@@ -5417,7 +5721,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 81:
+        elif code == 85:
             p = a[i]
             x = v[p]
             d = mz(w, 0.4342944819032518 / x)
@@ -5425,7 +5729,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 82:
+        elif code == 86:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (1.0 + x))
@@ -5433,7 +5737,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 83:
+        elif code == 87:
             p = a[i]
             x = v[p]
             d = mz(w, cos(x))
@@ -5441,7 +5745,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 84:
+        elif code == 88:
             p = a[i]
             x = v[p]
             d = mz(w, -sin(x))
@@ -5449,7 +5753,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 85:
+        elif code == 89:
             p = a[i]
             z = v[this]
             d = mz(w, 1.0 + z * z)
@@ -5457,7 +5761,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 86:
+        elif code == 90:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -5465,7 +5769,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 87:
+        elif code == 91:
             p = a[i]
             x = v[p]
             d = mz(w, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
@@ -5473,7 +5777,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 88:
+        elif code == 92:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (1.0 + x * x))
@@ -5481,7 +5785,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 89:
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5493,7 +5797,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += mz(w, -x / f0 / f0)
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5504,14 +5808,14 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             f0 = hypot(x, y)
             g[q] += mz(w, -x / f0 / f0)
-        elif code == 92:
+        elif code == 96:
             p = a[i]
             x = v[p]
             d = mz(w, cosh(x))
@@ -5519,7 +5823,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 93:
+        elif code == 97:
             p = a[i]
             x = v[p]
             d = mz(w, sinh(x))
@@ -5527,7 +5831,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 94:
+        elif code == 98:
             p = a[i]
             z = v[this]
             d = mz(w, (1.0 - z) * (1.0 + z))
@@ -5535,7 +5839,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 95:
+        elif code == 99:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / hypot(x, 1.0))
@@ -5543,7 +5847,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 96:
+        elif code == 100:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
@@ -5551,7 +5855,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 97:
+        elif code == 101:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
@@ -5559,7 +5863,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 98:
+        elif code == 102:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
@@ -5567,7 +5871,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 99:
+        elif code == 103:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5579,7 +5883,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(z == 0.0, 0.0, mz(w, y / z))
-        elif code == 100:
+        elif code == 104:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5588,21 +5892,21 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 101:
+        elif code == 105:
             p = a[i]
             d = w * 0.017453292519943295
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 102:
+        elif code == 106:
             p = a[i]
             d = w * 57.29577951308232
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 103:
+        elif code == 107:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5611,7 +5915,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 104:
+        elif code == 108:
             p = a[i]
             x = v[p]
             d = mz(w, 1.0 / (x * (1.0 - x)))
@@ -5619,7 +5923,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 105:
+        elif code == 109:
             p = a[i]
             x = v[p]
             d = mz(w, sigmoid(x))
@@ -5627,7 +5931,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 106:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5638,7 +5942,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
-        elif code == 107:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5648,7 +5952,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 108:
+        elif code == 112:
             p = a[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
@@ -5656,7 +5960,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 109:
+        elif code == 113:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5667,7 +5971,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x > 0.0, 0.0, mz(w, x))
-        elif code == 110:
+        elif code == 114:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5677,7 +5981,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5688,7 +5992,7 @@ def reverse_packs(frame, lo, hi):
             else:
                 g[p] += d
             g[q] += select(x > 0.0, 0.0, mz(w, expm1(x)))
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -5698,7 +6002,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 113:
+        elif code == 117:
             p = a[i]
             x = v[p]
             d = select(x < -40.0, 0.0, mz(w, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
@@ -5706,7 +6010,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 114:
+        elif code == 118:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5715,7 +6019,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 115:
+        elif code == 119:
             p = a[i]
             x = v[p]
             d = mz(w, 1.1283791670955126 * exp(-x * x))
@@ -5723,7 +6027,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 116:
+        elif code == 120:
             p = a[i]
             x = v[p]
             d = mz(w, -1.1283791670955126 * exp(-x * x))
@@ -5731,7 +6035,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 117:
+        elif code == 121:
             p = a[i]
             x = v[p]
             d = mz(w, digamma(x))
@@ -5739,7 +6043,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 118:
+        elif code == 122:
             p = a[i]
             x = v[p]
             d = mz(w, polygamma(1.0, x))
@@ -5747,65 +6051,65 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 119:
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             g[q] += mz(w, polygamma(x + 1.0, y))
-        elif code == 120:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = mz(w, log(y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
-        elif code == 121:
-            p = a[i]
-            q = b[i]
-            y = splat(k[q])
-            d = mz(w, log(y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-        elif code == 122:
-            p = a[i]
-            q = b[i]
-            x = splat(k[p])
-            y = v[q]
-            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
-        elif code == 123:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            d = mz(w, log1p(y))
-            if p == r:
-                carry += d
-            else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
         elif code == 124:
             p = a[i]
             q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, log(y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
+        elif code == 125:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            d = mz(w, log(y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+        elif code == 126:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            y = v[q]
+            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
+        elif code == 127:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            d = mz(w, log1p(y))
+            if p == r:
+                carry += d
+            else:
+                g[p] += d
+            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
+        elif code == 128:
+            p = a[i]
+            q = b[i]
             y = splat(k[q])
             d = mz(w, log1p(y))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-        elif code == 125:
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
-        elif code == 126:
+        elif code == 130:
             p = a[i]
             x = v[p]
             d = mz(w, -log(x) - 1.0)
@@ -5813,7 +6117,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 127:
+        elif code == 131:
             p = a[i]
             x = v[p]
             d = mz(w, 0.3989422804014327 * exp(-0.5 * x * x))
@@ -5821,7 +6125,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 128:
+        elif code == 132:
             p = a[i]
             x = v[p]
             z = v[this]
@@ -5830,7 +6134,7 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 129:
+        elif code == 133:
             p = a[i]
             x = v[p]
             d = mz(w, sigmoid(-x))
@@ -5838,14 +6142,6 @@ def reverse_packs(frame, lo, hi):
                 carry += d
             else:
                 g[p] += d
-        elif code == 130:
-            pass
-        elif code == 131:
-            pass
-        elif code == 132:
-            pass
-        elif code == 133:
-            pass
         elif code == 134:
             pass
         elif code == 135:
@@ -5887,8 +6183,16 @@ def reverse_packs(frame, lo, hi):
         elif code == 153:
             pass
         elif code == 154:
+            pass
+        elif code == 155:
+            pass
+        elif code == 156:
+            pass
+        elif code == 157:
+            pass
+        elif code == 158:
             continue
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = NO_LANES
             if status != 0:
                 f[17] = status
@@ -6060,36 +6364,68 @@ def tangent_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            ut = t[s]
+            t[r] = mz(xt, y) + mz(yt, x) + ut
+        elif code == 25:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            t[r] = mz(xt, y) + mz(yt, x)
+        elif code == 26:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            y = splat(k[q])
+            xt = t[p]
+            ut = t[s]
+            t[r] = mz(xt, y) + ut
+        elif code == 27:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            xt = t[p]
+            t[r] = mz(xt, y)
+        elif code == 28:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = splat(k[p])
             yt = t[q]
             ut = t[s]
             t[r] = mz(yt, x) + ut
-        elif code == 25:
+        elif code == 29:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             yt = t[q]
             t[r] = mz(yt, x)
-        elif code == 26:
+        elif code == 30:
             s = c[i]
             ut = t[s]
             t[r] = ut
-        elif code == 27:
+        elif code == 31:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 2.0 * x)
-        elif code == 28:
+        elif code == 32:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 3.0 * x * x)
-        elif code == 29:
+        elif code == 33:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, -z * z)
-        elif code == 30:
+        elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6098,14 +6434,14 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(y == 0.0, 0.0, mz(xt, y * power(x, y - 1.0))) + select((x == 0.0) & (y >= 0.0), 0.0, mz(yt, z * log(x)))
-        elif code == 31:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(y == 0.0, 0.0, mz(xt, y * power(x, y - 1.0)))
-        elif code == 32:
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -6113,7 +6449,7 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = select((x == 0.0) & (y >= 0.0), 0.0, mz(yt, z * log(x)))
-        elif code == 33:
+        elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6121,86 +6457,52 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = xt + mz(yt, -floor_divide(x, y))
-        elif code == 34:
+        elif code == 38:
             p = a[i]
             xt = t[p]
             t[r] = xt
-        elif code == 35:
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, -floor_divide(x, y))
-        elif code == 36:
+        elif code == 40:
             t[r] = splat(0.0)
-        elif code == 37:
+        elif code == 41:
             t[r] = splat(0.0)
-        elif code == 38:
+        elif code == 42:
             t[r] = splat(0.0)
-        elif code == 39:
+        elif code == 43:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sign(x))
-        elif code == 40:
+        elif code == 44:
             t[r] = splat(0.0)
-        elif code == 41:
+        elif code == 45:
             p = a[i]
             q = b[i]
             x = v[p]
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 42:
+        elif code == 46:
             t[r] = splat(0.0)
-        elif code == 43:
+        elif code == 47:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             yt = t[q]
             t[r] = select(x == 0.0, yt, 0.0)
-        elif code == 44:
-            t[r] = splat(0.0)
-        elif code == 45:
-            t[r] = splat(0.0)
-        elif code == 46:
-            t[r] = splat(0.0)
-        elif code == 47:
-            t[r] = splat(0.0)
         elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = splat(0.0)
         elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[r]
-            xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            t[r] = splat(0.0)
         elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            xt = t[p]
-            yt = t[q]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+            t[r] = splat(0.0)
         elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[r]
-            xt = t[p]
-            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+            t[r] = splat(0.0)
         elif code == 52:
             p = a[i]
             q = b[i]
@@ -6238,6 +6540,40 @@ def tangent_packs(frame, lo, hi):
         elif code == 56:
             p = a[i]
             q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+        elif code == 57:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            z = v[r]
+            xt = t[p]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+        elif code == 58:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = v[q]
+            z = v[r]
+            xt = t[p]
+            yt = t[q]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt)) + select(x == y, yt * 0.5, select(z == x, 0.0, yt))
+        elif code == 59:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            y = splat(k[q])
+            z = v[r]
+            xt = t[p]
+            t[r] = select(x == y, xt * 0.5, select(z == y, 0.0, xt))
+        elif code == 60:
+            p = a[i]
+            q = b[i]
             s = c[i]
             x = v[p]
             y = v[q]
@@ -6247,7 +6583,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 57:
+        elif code == 61:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -6258,7 +6594,7 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((x < y) & (z != u), yt, 0.0)
-        elif code == 58:
+        elif code == 62:
             p = a[i]
             s = c[i]
             x = v[p]
@@ -6267,13 +6603,13 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             ut = t[s]
             t[r] = select((z == x) | (x != x), xt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 59:
+        elif code == 63:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select((z == x) | (x != x), xt, 0.0)
-        elif code == 60:
+        elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -6284,7 +6620,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             ut = t[s]
             t[r] = select((x < y) & (z != u), yt, 0.0) + select((z == u) & (z != x), ut, 0.0)
-        elif code == 61:
+        elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
@@ -6294,7 +6630,7 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             yt = t[q]
             t[r] = select((x < y) & (z != u), yt, 0.0)
-        elif code == 62:
+        elif code == 66:
             p = a[i]
             s = c[i]
             x = splat(k[p])
@@ -6302,146 +6638,146 @@ def tangent_packs(frame, lo, hi):
             z = v[r]
             ut = t[s]
             t[r] = select((z == u) & (z != x), ut, 0.0)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            yt = t[q]
-            ut = t[s]
-            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            yt = t[q]
-            t[r] = select(x != 0.0, yt, 0.0)
-        elif code == 65:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            ut = t[s]
-            t[r] = select(x != 0.0, 0.0, ut)
-        elif code == 66:
-            t[r] = splat(0.0)
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             yt = t[q]
             ut = t[s]
             t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
         elif code == 68:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
+            x = v[p]
             yt = t[q]
             t[r] = select(x != 0.0, yt, 0.0)
         elif code == 69:
             p = a[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             ut = t[s]
             t[r] = select(x != 0.0, 0.0, ut)
         elif code == 70:
+            t[r] = splat(0.0)
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            yt = t[q]
+            ut = t[s]
+            t[r] = select(x != 0.0, yt, 0.0) + select(x != 0.0, 0.0, ut)
+        elif code == 72:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            yt = t[q]
+            t[r] = select(x != 0.0, yt, 0.0)
+        elif code == 73:
+            p = a[i]
+            s = c[i]
+            x = splat(k[p])
+            ut = t[s]
+            t[r] = select(x != 0.0, 0.0, ut)
+        elif code == 74:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 71:
+        elif code == 75:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, sign(x) * copysign(1.0, y))
-        elif code == 72:
+        elif code == 76:
             t[r] = splat(0.0)
-        elif code == 73:
+        elif code == 77:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(z == x, xt, 0.0)
-        elif code == 74:
+        elif code == 78:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 0.5 / z)
-        elif code == 75:
+        elif code == 79:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 1.0 / (3.0 * z * z))
-        elif code == 76:
+        elif code == 80:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, z)
-        elif code == 77:
+        elif code == 81:
             p = a[i]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, 0.6931471805599453 * z)
-        elif code == 78:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, exp(x))
-        elif code == 79:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / x)
-        elif code == 80:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.4426950408889634 / x)
-        elif code == 81:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 0.4342944819032518 / x)
         elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x))
+            t[r] = mz(xt, exp(x))
         elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, cos(x))
+            t[r] = mz(xt, 1.0 / x)
         elif code == 84:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -sin(x))
+            t[r] = mz(xt, 1.4426950408889634 / x)
         elif code == 85:
             p = a[i]
-            z = v[r]
+            x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 + z * z)
+            t[r] = mz(xt, 0.4342944819032518 / x)
         elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, 1.0 / (1.0 + x))
         elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, cos(x))
         elif code == 88:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+            t[r] = mz(xt, -sin(x))
         elif code == 89:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 + z * z)
+        elif code == 90:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 91:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
+        elif code == 92:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (1.0 + x * x))
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6450,7 +6786,7 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0) + mz(yt, -x / f0 / f0)
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6458,7 +6794,7 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             f0 = hypot(x, y)
             t[r] = mz(xt, y / f0 / f0)
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -6466,42 +6802,42 @@ def tangent_packs(frame, lo, hi):
             yt = t[q]
             f0 = hypot(x, y)
             t[r] = mz(yt, -x / f0 / f0)
-        elif code == 92:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, cosh(x))
-        elif code == 93:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, sinh(x))
-        elif code == 94:
-            p = a[i]
-            z = v[r]
-            xt = t[p]
-            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
-        elif code == 95:
-            p = a[i]
-            x = v[p]
-            xt = t[p]
-            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
         elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+            t[r] = mz(xt, cosh(x))
         elif code == 97:
             p = a[i]
             x = v[p]
             xt = t[p]
-            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+            t[r] = mz(xt, sinh(x))
         elif code == 98:
+            p = a[i]
+            z = v[r]
+            xt = t[p]
+            t[r] = mz(xt, (1.0 - z) * (1.0 + z))
+        elif code == 99:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / hypot(x, 1.0))
+        elif code == 100:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
+        elif code == 101:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
-        elif code == 99:
+        elif code == 102:
+            p = a[i]
+            x = v[p]
+            xt = t[p]
+            t[r] = mz(xt, 1.0 / ((1.0 - x) * (1.0 + x)))
+        elif code == 103:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6510,37 +6846,37 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(z == 0.0, 0.0, mz(xt, x / z)) + select(z == 0.0, 0.0, mz(yt, y / z))
-        elif code == 100:
+        elif code == 104:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(z == 0.0, 0.0, mz(xt, x / z))
-        elif code == 101:
+        elif code == 105:
             p = a[i]
             xt = t[p]
             t[r] = xt * 0.017453292519943295
-        elif code == 102:
+        elif code == 106:
             p = a[i]
             xt = t[p]
             t[r] = xt * 57.29577951308232
-        elif code == 103:
+        elif code == 107:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = mz(xt, z * sigmoid(-x))
-        elif code == 104:
+        elif code == 108:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.0 / (x * (1.0 - x)))
-        elif code == 105:
+        elif code == 109:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sigmoid(x))
-        elif code == 106:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6548,19 +6884,19 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y))) + select(x == y, yt * 0.5, mz(yt, sigmoid(y - x)))
-        elif code == 107:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(x == y, xt * 0.5, mz(xt, sigmoid(x - y)))
-        elif code == 108:
+        elif code == 112:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = select(x > 0.0, xt, 0.0)
-        elif code == 109:
+        elif code == 113:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6568,14 +6904,14 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x > 0.0, xt, mz(xt, y)) + select(x > 0.0, 0.0, mz(yt, x))
-        elif code == 110:
+        elif code == 114:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(x > 0.0, xt, mz(xt, y))
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6583,52 +6919,52 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = select(x > 0.0, xt, mz(xt, y * exp(x))) + select(x > 0.0, 0.0, mz(yt, expm1(x)))
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             xt = t[p]
             t[r] = select(x > 0.0, xt, mz(xt, y * exp(x)))
-        elif code == 113:
+        elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = select(x < -40.0, 0.0, mz(xt, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
-        elif code == 114:
+        elif code == 118:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(x < -800.0, 0.0, select(x > 800.0, xt, mz(xt, sigmoid(x) + z * sigmoid(-x))))
-        elif code == 115:
+        elif code == 119:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 1.1283791670955126 * exp(-x * x))
-        elif code == 116:
+        elif code == 120:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, -1.1283791670955126 * exp(-x * x))
-        elif code == 117:
+        elif code == 121:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, digamma(x))
-        elif code == 118:
+        elif code == 122:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, polygamma(1.0, x))
-        elif code == 119:
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = mz(yt, polygamma(x + 1.0, y))
-        elif code == 120:
+        elif code == 124:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6636,20 +6972,20 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, log(y)) + select(x == 0.0, 0.0, mz(yt, x / y))
-        elif code == 121:
+        elif code == 125:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, log(y))
-        elif code == 122:
+        elif code == 126:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = select(x == 0.0, 0.0, mz(yt, x / y))
-        elif code == 123:
+        elif code == 127:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6657,48 +6993,40 @@ def tangent_packs(frame, lo, hi):
             xt = t[p]
             yt = t[q]
             t[r] = mz(xt, log1p(y)) + select(x == 0.0, 0.0, mz(yt, x / (1.0 + y)))
-        elif code == 124:
+        elif code == 128:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             xt = t[p]
             t[r] = mz(xt, log1p(y))
-        elif code == 125:
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = splat(k[p])
             y = v[q]
             yt = t[q]
             t[r] = select(x == 0.0, 0.0, mz(yt, x / (1.0 + y)))
-        elif code == 126:
+        elif code == 130:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, -log(x) - 1.0)
-        elif code == 127:
+        elif code == 131:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, 0.3989422804014327 * exp(-0.5 * x * x))
-        elif code == 128:
+        elif code == 132:
             p = a[i]
             x = v[p]
             z = v[r]
             xt = t[p]
             t[r] = select(x > -35.0, mz(xt, exp(-0.5 * x * x - 0.9189385332046727 - z)), mz(xt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
-        elif code == 129:
+        elif code == 133:
             p = a[i]
             x = v[p]
             xt = t[p]
             t[r] = mz(xt, sigmoid(-x))
-        elif code == 130:
-            t[r] = splat(0.0)
-        elif code == 131:
-            t[r] = splat(0.0)
-        elif code == 132:
-            t[r] = splat(0.0)
-        elif code == 133:
-            t[r] = splat(0.0)
         elif code == 134:
             t[r] = splat(0.0)
         elif code == 135:
@@ -6740,8 +7068,16 @@ def tangent_packs(frame, lo, hi):
         elif code == 153:
             t[r] = splat(0.0)
         elif code == 154:
+            t[r] = splat(0.0)
+        elif code == 155:
+            t[r] = splat(0.0)
+        elif code == 156:
+            t[r] = splat(0.0)
+        elif code == 157:
+            t[r] = splat(0.0)
+        elif code == 158:
             continue
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = NO_LANES
             if status != 0:
                 f[17] = status
@@ -6945,40 +7281,80 @@ def forward_over_reverse_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
-            h[q] += mz(wt, x)
+            h[q] += mz(wt, x) + mz(w, xt)
             g[s] += w
             h[s] += wt
         elif code == 25:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
+            x = v[p]
+            y = v[q]
+            xt = t[p]
+            yt = t[q]
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y) + mz(w, yt)
             g[q] += mz(w, x)
-            h[q] += mz(wt, x)
+            h[q] += mz(wt, x) + mz(w, xt)
         elif code == 26:
+            p = a[i]
+            q = b[i]
             s = c[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
             g[s] += w
             h[s] += wt
         elif code == 27:
+            p = a[i]
+            q = b[i]
+            y = splat(k[q])
+            g[p] += mz(w, y)
+            h[p] += mz(wt, y)
+        elif code == 28:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+            g[s] += w
+            h[s] += wt
+        elif code == 29:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += mz(w, x)
+            h[q] += mz(wt, x)
+        elif code == 30:
+            s = c[i]
+            g[s] += w
+            h[s] += wt
+        elif code == 31:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 2.0 * x)
             h[p] += mz(wt, 2.0 * x) + mz(w, xt * 2.0)
-        elif code == 28:
+        elif code == 32:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 3.0 * x * x)
             h[p] += mz(wt, 3.0 * x * x) + mz(w, mz(xt * 3.0, x) + mz(xt, 3.0 * x))
-        elif code == 29:
+        elif code == 33:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, -z * z)
             h[p] += mz(wt, -z * z) + mz(w, mz(-zt, z) + mz(zt, -z))
-        elif code == 30:
+        elif code == 34:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -6993,7 +7369,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(y == 0.0, 0.0, mz(wt, y * f0)) + select(y == 0.0, 0.0, mz(w, mz(yt, f0) + mz(select(y - 1.0 == 0.0, 0.0, mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0))) + select((x == 0.0) & (y - 1.0 >= 0.0), 0.0, mz(yt, f0 * f1)), y)))
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * f1))
             h[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(wt, z * f1)) + select((x == 0.0) & (y >= 0.0), 0.0, mz(w, mz(zt, f1) + mz(mz(xt, 1.0 / x), z)))
-        elif code == 31:
+        elif code == 35:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7002,7 +7378,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = power(x, y - 1.0)
             g[p] += select(y == 0.0, 0.0, mz(w, y * f0))
             h[p] += select(y == 0.0, 0.0, mz(wt, y * f0)) + select(y == 0.0, 0.0, mz(w, mz(select(y - 1.0 == 0.0, 0.0, mz(xt, (y - 1.0) * power(x, y - 1.0 - 1.0))), y)))
-        elif code == 32:
+        elif code == 36:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7012,7 +7388,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = log(x)
             g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * f0))
             h[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(wt, z * f0)) + select((x == 0.0) & (y >= 0.0), 0.0, mz(w, mz(zt, f0)))
-        elif code == 33:
+        elif code == 37:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7022,11 +7398,11 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 34:
+        elif code == 38:
             p = a[i]
             g[p] += w
             h[p] += wt
-        elif code == 35:
+        elif code == 39:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7034,77 +7410,41 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = floor_divide(x, y)
             g[q] += mz(w, -f0)
             h[q] += mz(wt, -f0)
-        elif code == 36:
-            pass
-        elif code == 37:
-            pass
-        elif code == 38:
-            pass
-        elif code == 39:
-            p = a[i]
-            x = v[p]
-            g[p] += mz(w, sign(x))
-            h[p] += mz(wt, sign(x))
         elif code == 40:
             pass
         elif code == 41:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x == 0.0, w, 0.0)
-            h[q] += select(x == 0.0, wt, 0.0)
+            pass
         elif code == 42:
             pass
         elif code == 43:
             p = a[i]
+            x = v[p]
+            g[p] += mz(w, sign(x))
+            h[p] += mz(wt, sign(x))
+        elif code == 44:
+            pass
+        elif code == 45:
+            p = a[i]
+            q = b[i]
+            x = v[p]
+            g[q] += select(x == 0.0, w, 0.0)
+            h[q] += select(x == 0.0, wt, 0.0)
+        elif code == 46:
+            pass
+        elif code == 47:
+            p = a[i]
             q = b[i]
             x = splat(k[p])
             g[q] += select(x == 0.0, w, 0.0)
             h[q] += select(x == 0.0, wt, 0.0)
-        elif code == 44:
-            pass
-        elif code == 45:
-            pass
-        elif code == 46:
-            pass
-        elif code == 47:
-            pass
         elif code == 48:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+            pass
         elif code == 49:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            pass
         elif code == 50:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = v[q]
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
-            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
+            pass
         elif code == 51:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            y = splat(k[q])
-            z = v[r]
-            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
-            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            pass
         elif code == 52:
             p = a[i]
             q = b[i]
@@ -7144,53 +7484,49 @@ def forward_over_reverse_packs(frame, lo, hi):
         elif code == 56:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
             y = v[q]
-            u = v[s]
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 57:
             p = a[i]
             q = b[i]
-            s = c[i]
             x = v[p]
-            y = v[q]
-            u = splat(k[s])
+            y = splat(k[q])
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
         elif code == 58:
             p = a[i]
-            s = c[i]
+            q = b[i]
             x = v[p]
-            u = v[s]
+            y = v[q]
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
-            g[s] += select((z == u) & (z != x), w, 0.0)
-            h[s] += select((z == u) & (z != x), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+            h[q] += select(x == y, wt * 0.5, select(z == x, 0.0, wt))
         elif code == 59:
             p = a[i]
+            q = b[i]
             x = v[p]
+            y = splat(k[q])
             z = v[r]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[p] += select(x == y, w * 0.5, select(z == y, 0.0, w))
+            h[p] += select(x == y, wt * 0.5, select(z == y, 0.0, wt))
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             y = v[q]
             u = v[s]
             z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
             g[s] += select((z == u) & (z != x), w, 0.0)
@@ -7199,13 +7535,53 @@ def forward_over_reverse_packs(frame, lo, hi):
             p = a[i]
             q = b[i]
             s = c[i]
+            x = v[p]
+            y = v[q]
+            u = splat(k[s])
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+        elif code == 62:
+            p = a[i]
+            s = c[i]
+            x = v[p]
+            u = v[s]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 63:
+            p = a[i]
+            x = v[p]
+            z = v[r]
+            g[p] += select((z == x) | (x != x), w, 0.0)
+            h[p] += select((z == x) | (x != x), wt, 0.0)
+        elif code == 64:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            y = v[q]
+            u = v[s]
+            z = v[r]
+            g[q] += select((x < y) & (z != u), w, 0.0)
+            h[q] += select((x < y) & (z != u), wt, 0.0)
+            g[s] += select((z == u) & (z != x), w, 0.0)
+            h[s] += select((z == u) & (z != x), wt, 0.0)
+        elif code == 65:
+            p = a[i]
+            q = b[i]
+            s = c[i]
             x = splat(k[p])
             y = v[q]
             u = splat(k[s])
             z = v[r]
             g[q] += select((x < y) & (z != u), w, 0.0)
             h[q] += select((x < y) & (z != u), wt, 0.0)
-        elif code == 62:
+        elif code == 66:
             p = a[i]
             s = c[i]
             x = splat(k[p])
@@ -7213,34 +7589,11 @@ def forward_over_reverse_packs(frame, lo, hi):
             z = v[r]
             g[s] += select((z == u) & (z != x), w, 0.0)
             h[s] += select((z == u) & (z != x), wt, 0.0)
-        elif code == 63:
-            p = a[i]
-            q = b[i]
-            s = c[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 64:
-            p = a[i]
-            q = b[i]
-            x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            h[q] += select(x != 0.0, wt, 0.0)
-        elif code == 65:
-            p = a[i]
-            s = c[i]
-            x = v[p]
-            g[s] += select(x != 0.0, 0.0, w)
-            h[s] += select(x != 0.0, 0.0, wt)
-        elif code == 66:
-            pass
         elif code == 67:
             p = a[i]
             q = b[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
             g[s] += select(x != 0.0, 0.0, w)
@@ -7248,133 +7601,156 @@ def forward_over_reverse_packs(frame, lo, hi):
         elif code == 68:
             p = a[i]
             q = b[i]
-            x = splat(k[p])
+            x = v[p]
             g[q] += select(x != 0.0, w, 0.0)
             h[q] += select(x != 0.0, wt, 0.0)
         elif code == 69:
             p = a[i]
             s = c[i]
-            x = splat(k[p])
+            x = v[p]
             g[s] += select(x != 0.0, 0.0, w)
             h[s] += select(x != 0.0, 0.0, wt)
         elif code == 70:
+            pass
+        elif code == 71:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
+        elif code == 72:
+            p = a[i]
+            q = b[i]
+            x = splat(k[p])
+            g[q] += select(x != 0.0, w, 0.0)
+            h[q] += select(x != 0.0, wt, 0.0)
+        elif code == 73:
+            p = a[i]
+            s = c[i]
+            x = splat(k[p])
+            g[s] += select(x != 0.0, 0.0, w)
+            h[s] += select(x != 0.0, 0.0, wt)
+        elif code == 74:
             p = a[i]
             q = b[i]
             x = v[p]
             y = v[q]
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 71:
+        elif code == 75:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             g[p] += mz(w, sign(x) * copysign(1.0, y))
             h[p] += mz(wt, sign(x) * copysign(1.0, y))
-        elif code == 72:
+        elif code == 76:
             pass
-        elif code == 73:
+        elif code == 77:
             p = a[i]
             x = v[p]
             z = v[r]
             g[p] += select(z == x, w, 0.0)
             h[p] += select(z == x, wt, 0.0)
-        elif code == 74:
+        elif code == 78:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.5 / z)
             h[p] += mz(wt, 0.5 / z) + mz(w, mz(zt, -(0.5 / z) / z))
-        elif code == 75:
+        elif code == 79:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 / (3.0 * z * z))
             h[p] += mz(wt, 1.0 / (3.0 * z * z)) + mz(w, mz(mz(zt * 3.0, z) + mz(zt, 3.0 * z), -(1.0 / (3.0 * z * z)) / (3.0 * z * z)))
-        elif code == 76:
+        elif code == 80:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, z)
             h[p] += mz(wt, z) + mz(w, zt)
-        elif code == 77:
+        elif code == 81:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 0.6931471805599453 * z)
             h[p] += mz(wt, 0.6931471805599453 * z) + mz(w, zt * 0.6931471805599453)
-        elif code == 78:
+        elif code == 82:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0))
-        elif code == 79:
+        elif code == 83:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / x)
             h[p] += mz(wt, 1.0 / x) + mz(w, mz(xt, -(1.0 / x) / x))
-        elif code == 80:
+        elif code == 84:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.4426950408889634 / x)
             h[p] += mz(wt, 1.4426950408889634 / x) + mz(w, mz(xt, -(1.4426950408889634 / x) / x))
-        elif code == 81:
+        elif code == 85:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 0.4342944819032518 / x)
             h[p] += mz(wt, 0.4342944819032518 / x) + mz(w, mz(xt, -(0.4342944819032518 / x) / x))
-        elif code == 82:
+        elif code == 86:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x))
             h[p] += mz(wt, 1.0 / (1.0 + x)) + mz(w, mz(xt, -(1.0 / (1.0 + x)) / (1.0 + x)))
-        elif code == 83:
+        elif code == 87:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cos(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, -sin(x)))
-        elif code == 84:
+        elif code == 88:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sin(x)
             g[p] += mz(w, -f0)
             h[p] += mz(wt, -f0) + mz(w, -mz(xt, cos(x)))
-        elif code == 85:
+        elif code == 89:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, 1.0 + z * z)
             h[p] += mz(wt, 1.0 + z * z) + mz(w, mz(zt, z) + mz(zt, z))
-        elif code == 86:
+        elif code == 90:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(1.0 / f0) / f0))
-        elif code == 87:
+        elif code == 91:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sqrt((1.0 - x) * (1.0 + x))
             g[p] += mz(w, -1.0 / f0)
             h[p] += mz(wt, -1.0 / f0) + mz(w, mz(mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), 0.5 / f0), -(-1.0 / f0) / f0))
-        elif code == 88:
+        elif code == 92:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (1.0 + x * x))
             h[p] += mz(wt, 1.0 / (1.0 + x * x)) + mz(w, mz(mz(xt, x) + mz(xt, x), -(1.0 / (1.0 + x * x)) / (1.0 + x * x)))
-        elif code == 89:
+        elif code == 93:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7386,7 +7762,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(yt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(y / f0 / f0) / f0))
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(-xt, 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)) + select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 90:
+        elif code == 94:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7395,7 +7771,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = hypot(x, y)
             g[p] += mz(w, y / f0 / f0)
             h[p] += mz(wt, y / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(y / f0 / f0) / f0))
-        elif code == 91:
+        elif code == 95:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7404,34 +7780,34 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = hypot(x, y)
             g[q] += mz(w, -x / f0 / f0)
             h[q] += mz(wt, -x / f0 / f0) + mz(w, mz(mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0) / f0), 1.0 / f0) + mz(select(f0 == 0.0, 0.0, mz(yt, y / f0)), -(-x / f0 / f0) / f0))
-        elif code == 92:
+        elif code == 96:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = cosh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, sinh(x)))
-        elif code == 93:
+        elif code == 97:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sinh(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, cosh(x)))
-        elif code == 94:
+        elif code == 98:
             p = a[i]
             z = v[r]
             zt = t[r]
             g[p] += mz(w, (1.0 - z) * (1.0 + z))
             h[p] += mz(wt, (1.0 - z) * (1.0 + z)) + mz(w, mz(-zt, 1.0 + z) + mz(zt, 1.0 - z))
-        elif code == 95:
+        elif code == 99:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = hypot(x, 1.0)
             g[p] += mz(w, 1.0 / f0)
             h[p] += mz(wt, 1.0 / f0) + mz(w, mz(select(f0 == 0.0, 0.0, mz(xt, x / f0)), -(1.0 / f0) / f0))
-        elif code == 96:
+        elif code == 100:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -7439,19 +7815,19 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = sqrt(x + 1.0)
             g[p] += mz(w, 1.0 / (f0 * f1))
             h[p] += mz(wt, 1.0 / (f0 * f1)) + mz(w, mz(mz(mz(xt, 0.5 / f0), f1) + mz(mz(xt, 0.5 / f1), f0), -(1.0 / (f0 * f1)) / (f0 * f1)))
-        elif code == 97:
+        elif code == 101:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 98:
+        elif code == 102:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             h[p] += mz(wt, 1.0 / ((1.0 - x) * (1.0 + x))) + mz(w, mz(mz(-xt, 1.0 + x) + mz(xt, 1.0 - x), -(1.0 / ((1.0 - x) * (1.0 + x))) / ((1.0 - x) * (1.0 + x))))
-        elif code == 99:
+        elif code == 103:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7464,7 +7840,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
             g[q] += select(z == 0.0, 0.0, mz(w, y / z))
             h[q] += select(z == 0.0, 0.0, mz(wt, y / z)) + select(z == 0.0, 0.0, mz(w, mz(yt, 1.0 / z) + mz(zt, -(y / z) / z)))
-        elif code == 100:
+        elif code == 104:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7472,15 +7848,15 @@ def forward_over_reverse_packs(frame, lo, hi):
             zt = t[r]
             g[p] += select(z == 0.0, 0.0, mz(w, x / z))
             h[p] += select(z == 0.0, 0.0, mz(wt, x / z)) + select(z == 0.0, 0.0, mz(w, mz(xt, 1.0 / z) + mz(zt, -(x / z) / z)))
-        elif code == 101:
+        elif code == 105:
             p = a[i]
             g[p] += w * 0.017453292519943295
             h[p] += wt * 0.017453292519943295
-        elif code == 102:
+        elif code == 106:
             p = a[i]
             g[p] += w * 57.29577951308232
             h[p] += wt * 57.29577951308232
-        elif code == 103:
+        elif code == 107:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7489,20 +7865,20 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = sigmoid(-x)
             g[p] += mz(w, z * f0)
             h[p] += mz(wt, z * f0) + mz(w, mz(zt, f0) + mz(mz(-xt, f0 * sigmoid(x)), z))
-        elif code == 104:
+        elif code == 108:
             p = a[i]
             x = v[p]
             xt = t[p]
             g[p] += mz(w, 1.0 / (x * (1.0 - x)))
             h[p] += mz(wt, 1.0 / (x * (1.0 - x))) + mz(w, mz(mz(xt, 1.0 - x) + mz(-xt, x), -(1.0 / (x * (1.0 - x))) / (x * (1.0 - x))))
-        elif code == 105:
+        elif code == 109:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sigmoid(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, f0 * sigmoid(-x)))
-        elif code == 106:
+        elif code == 110:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7515,7 +7891,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = sigmoid(y - x)
             g[q] += select(x == y, w * 0.5, mz(w, f1))
             h[q] += select(x == y, wt * 0.5, mz(wt, f1)) + select(x == y, 0.0, mz(w, mz(yt + -xt, f1 * sigmoid(-(y - x)))))
-        elif code == 107:
+        elif code == 111:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7524,12 +7900,12 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = sigmoid(x - y)
             g[p] += select(x == y, w * 0.5, mz(w, f0))
             h[p] += select(x == y, wt * 0.5, mz(wt, f0)) + select(x == y, 0.0, mz(w, mz(xt, f0 * sigmoid(-(x - y)))))
-        elif code == 108:
+        elif code == 112:
             p = a[i]
             x = v[p]
             g[p] += select(x > 0.0, w, 0.0)
             h[p] += select(x > 0.0, wt, 0.0)
-        elif code == 109:
+        elif code == 113:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7540,14 +7916,14 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += select(x > 0.0, wt, mz(wt, y)) + select(x > 0.0, 0.0, mz(w, yt))
             g[q] += select(x > 0.0, 0.0, mz(w, x))
             h[q] += select(x > 0.0, 0.0, mz(wt, x)) + select(x > 0.0, 0.0, mz(w, xt))
-        elif code == 110:
+        elif code == 114:
             p = a[i]
             q = b[i]
             x = v[p]
             y = splat(k[q])
             g[p] += select(x > 0.0, w, mz(w, y))
             h[p] += select(x > 0.0, wt, mz(wt, y))
-        elif code == 111:
+        elif code == 115:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7560,7 +7936,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = expm1(x)
             g[q] += select(x > 0.0, 0.0, mz(w, f0))
             h[q] += select(x > 0.0, 0.0, mz(wt, f0)) + select(x > 0.0, 0.0, mz(w, mz(xt, f1)))
-        elif code == 112:
+        elif code == 116:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7569,7 +7945,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = exp(x)
             g[p] += select(x > 0.0, w, mz(w, y * f0))
             h[p] += select(x > 0.0, wt, mz(wt, y * f0)) + select(x > 0.0, 0.0, mz(w, mz(mz(xt, f0), y)))
-        elif code == 113:
+        elif code == 117:
             p = a[i]
             x = v[p]
             xt = t[p]
@@ -7577,7 +7953,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = exp(-0.5 * x * x)
             g[p] += select(x < -40.0, 0.0, mz(w, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1)))
             h[p] += select(x < -40.0, 0.0, mz(wt, 0.5 * f0 + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * f1))) + select(x < -40.0, 0.0, mz(w, mz(mz(xt, -0.7071067811865476), -1.1283791670955126 * exp(-(-0.7071067811865476 * x) * (-0.7071067811865476 * x))) * 0.5 + select(fabs(x) > 40.0, 0.0, mz(xt * 0.3989422804014327, f1) + mz(mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f1), 0.3989422804014327 * x))))
-        elif code == 114:
+        elif code == 118:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7587,35 +7963,35 @@ def forward_over_reverse_packs(frame, lo, hi):
             f1 = sigmoid(x)
             g[p] += select(x < -800.0, 0.0, select(x > 800.0, w, mz(w, f1 + z * f0)))
             h[p] += select(x < -800.0, 0.0, select(x > 800.0, wt, mz(wt, f1 + z * f0))) + select(x < -800.0, 0.0, select(x > 800.0, 0.0, mz(w, mz(xt, f1 * f0) + (mz(zt, f0) + mz(mz(-xt, f0 * f1), z)))))
-        elif code == 115:
+        elif code == 119:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, 1.1283791670955126 * f0)
             h[p] += mz(wt, 1.1283791670955126 * f0) + mz(w, mz(mz(-xt, x) + mz(xt, -x), f0) * 1.1283791670955126)
-        elif code == 116:
+        elif code == 120:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-x * x)
             g[p] += mz(w, -1.1283791670955126 * f0)
             h[p] += mz(wt, -1.1283791670955126 * f0) + mz(w, mz(mz(mz(-xt, x) + mz(xt, -x), f0), -1.1283791670955126))
-        elif code == 117:
+        elif code == 121:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = digamma(x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0, x)))
-        elif code == 118:
+        elif code == 122:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = polygamma(1.0, x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(xt, polygamma(1.0 + 1.0, x)))
-        elif code == 119:
+        elif code == 123:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7624,7 +8000,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = polygamma(x + 1.0, y)
             g[q] += mz(w, f0)
             h[q] += mz(wt, f0) + mz(w, mz(yt, polygamma(x + 1.0 + 1.0, y)))
-        elif code == 120:
+        elif code == 124:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7636,14 +8012,14 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / y))
             g[q] += select(x == 0.0, 0.0, mz(w, x / y))
             h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(xt, 1.0 / y) + mz(yt, -(x / y) / y)))
-        elif code == 121:
+        elif code == 125:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             f0 = log(y)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0)
-        elif code == 122:
+        elif code == 126:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7651,7 +8027,7 @@ def forward_over_reverse_packs(frame, lo, hi):
             yt = t[q]
             g[q] += select(x == 0.0, 0.0, mz(w, x / y))
             h[q] += select(x == 0.0, 0.0, mz(wt, x / y)) + select(x == 0.0, 0.0, mz(w, mz(yt, -(x / y) / y)))
-        elif code == 123:
+        elif code == 127:
             p = a[i]
             q = b[i]
             x = v[p]
@@ -7663,14 +8039,14 @@ def forward_over_reverse_packs(frame, lo, hi):
             h[p] += mz(wt, f0) + mz(w, mz(yt, 1.0 / (1.0 + y)))
             g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
             h[q] += select(x == 0.0, 0.0, mz(wt, x / (1.0 + y))) + select(x == 0.0, 0.0, mz(w, mz(xt, 1.0 / (1.0 + y)) + mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
-        elif code == 124:
+        elif code == 128:
             p = a[i]
             q = b[i]
             y = splat(k[q])
             f0 = log1p(y)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0)
-        elif code == 125:
+        elif code == 129:
             p = a[i]
             q = b[i]
             x = splat(k[p])
@@ -7678,21 +8054,21 @@ def forward_over_reverse_packs(frame, lo, hi):
             yt = t[q]
             g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
             h[q] += select(x == 0.0, 0.0, mz(wt, x / (1.0 + y))) + select(x == 0.0, 0.0, mz(w, mz(yt, -(x / (1.0 + y)) / (1.0 + y))))
-        elif code == 126:
+        elif code == 130:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = log(x)
             g[p] += mz(w, -f0 - 1.0)
             h[p] += mz(wt, -f0 - 1.0) + mz(w, -mz(xt, 1.0 / x))
-        elif code == 127:
+        elif code == 131:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = exp(-0.5 * x * x)
             g[p] += mz(w, 0.3989422804014327 * f0)
             h[p] += mz(wt, 0.3989422804014327 * f0) + mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x), f0) * 0.3989422804014327)
-        elif code == 128:
+        elif code == 132:
             p = a[i]
             x = v[p]
             z = v[r]
@@ -7701,21 +8077,13 @@ def forward_over_reverse_packs(frame, lo, hi):
             f0 = exp(-0.5 * x * x - 0.9189385332046727 - z)
             g[p] += select(x > -35.0, mz(w, f0), mz(w, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
             h[p] += select(x > -35.0, mz(wt, f0), mz(wt, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))) + select(x > -35.0, mz(w, mz(mz(mz(xt, -0.5), x) + mz(xt, -0.5 * x) + -zt, f0)), mz(w, mz(-xt, 1.0 / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(1.0 / (x * x)) / (x * x)), 1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(3.0 / (x * x)) / (x * x)), 1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(5.0 / (x * x)) / (x * x)), 1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(7.0 / (x * x)) / (x * x)), 1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))) + mz(-(mz(mz(mz(xt, x) + mz(xt, x), -(9.0 / (x * x)) / (x * x)), 1.0 - 11.0 / (x * x)) + mz(-mz(mz(xt, x) + mz(xt, x), -(11.0 / (x * x)) / (x * x)), 9.0 / (x * x))), 7.0 / (x * x))), 5.0 / (x * x))), 3.0 / (x * x))), 1.0 / (x * x))), -(-x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))) / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x))))))))))
-        elif code == 129:
+        elif code == 133:
             p = a[i]
             x = v[p]
             xt = t[p]
             f0 = sigmoid(-x)
             g[p] += mz(w, f0)
             h[p] += mz(wt, f0) + mz(w, mz(-xt, f0 * sigmoid(x)))
-        elif code == 130:
-            pass
-        elif code == 131:
-            pass
-        elif code == 132:
-            pass
-        elif code == 133:
-            pass
         elif code == 134:
             pass
         elif code == 135:
@@ -7757,8 +8125,16 @@ def forward_over_reverse_packs(frame, lo, hi):
         elif code == 153:
             pass
         elif code == 154:
+            pass
+        elif code == 155:
+            pass
+        elif code == 156:
+            pass
+        elif code == 157:
+            pass
+        elif code == 158:
             continue
-        elif 512 <= code < 615:
+        elif 512 <= code < 617:
             status = NO_LANES
             if status != 0:
                 f[17] = status

@@ -24,8 +24,8 @@ X_CONSTANT, Y_CONSTANT, U_CONSTANT = 1, 2, 4  # bits of FLAGS
 X_QUIET, Y_QUIET = 8, 16
 
 # An `affine` (passes/fusion.py) has the descriptor of its activation, and behind that a list: how
-# many products and spans, the rows and columns of the result, what is rounded to float32 (bit 0 the sum,
-# bit 1 the result), the products, the spans.
+# many products and spans, the rows and columns of the result, what is rounded to float32 (bit 0
+# the sum, bit 1 the result), the products, the spans.
 PRODUCTS, SPANS, ROWS, COLUMNS, ROUNDED, LISTS = range(6)
 ENTRY = 4  # words of a product (columns a, b, c of a `dot`, form) and of a span (see `span_walk`)
 # Forms of products: matrices times vectors by own loops.  Odd ones have the matrix as x, the first
@@ -41,9 +41,16 @@ SILENT = 1
 START, STEP, HEIGHT, WIDTH, DEPTH, WS, WR, XS, XR, SIDE, PAIRS = range(11)
 MEMBER_ROWS = 64  # at most, of a member
 
+# Behind the descriptor of `terms`, KIND_WORD terms of three words: a kind, and up to two operands.
+TERM = 3
+# Kinds of terms, the odd ones subtracted: slot p, the product of slots p and q, that of slot p and
+# constant q, constant q.
+PLAIN, PRODUCT, SCALED, FIXED = 0, 2, 4, 6
+
 Loop = tuple[int, int, int, int, int]
 OPERANDS = {w.name: w.operands for w in WIDE}
 LISTED = -1  # place of a walk that is a list of slots
+SHOWN = 6  # terms of a sum in a listing
 
 
 def collapsed(loops: Iterable[Loop]) -> list[Loop]:
@@ -133,6 +140,7 @@ class Walk(NamedTuple):
 
     `constant` walks read the pool of constants.  `entries` replaces the loops for `collect`: slots,
     and constants as -1 - index.  `place` is where the start stands: "a", "b" or a word's number.
+    Entries of `terms` are the operands of its terms, whose `kinds` say how many each has.
     """
 
     start: int
@@ -141,6 +149,7 @@ class Walk(NamedTuple):
     constant: bool
     place: str | int
     entries: np.ndarray | None = None
+    kinds: tuple[int, ...] = ()
 
     def places(self) -> np.ndarray:
         """Every slot (or index of a constant) in the order of the walk."""
@@ -160,11 +169,25 @@ class Walk(NamedTuple):
         return low, high
 
     def text(self, names: dict[int, str]) -> str:
+        if self.kinds:
+            return self._sum(names)
         if self.entries is not None:
             return f"{len(self.entries)} elements"
         low, high = self.bounds()
         end = f":{high + 1}" if high > low else ""
         return f"k{low}{end}" if self.constant else names.get(low, f"r{low}{end}")
+
+    def _sum(self, names: dict[int, str]) -> str:
+        """``r1*r2 - k3*r4 + r5``; of a long sum the beginning."""
+        assert self.entries is not None
+        factors = iter(self.entries.tolist())
+        parts = []
+        for kind in self.kinds[:SHOWN]:
+            pair = [next(factors) for _ in range(1 + (PRODUCT <= kind < FIXED))]
+            product = "*".join(names.get(e, f"r{e}" if e >= 0 else f"k{-1 - e}") for e in pair)
+            parts.append(f"{'-' if kind & 1 else '+'} {product}")
+        text = " ".join(parts).removeprefix("+ ")
+        return text if len(self.kinds) <= SHOWN else f"{text} + {len(self.kinds) - SHOWN} more"
 
 
 def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, ...]:
@@ -180,6 +203,9 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
         )
     if kind == "skip":
         return ()
+    if kind == "terms":
+        kinds, entries = body[: TERM * count : TERM], terms_of(words, c)[operands_of(words, c)]
+        return (Walk(0, (), (), False, LISTED, entries, tuple(kinds.tolist())),)
     spans = {"wide_input": (size,), "gather": (count, size), "scatter_add": (size, count, count)}
     starts: tuple[tuple[int, str | int], ...] = ((a, "a"), (b, "b"), (u, U))
     if kind in spans:
@@ -195,6 +221,32 @@ def walks(kind: str, words: np.ndarray, a: int, b: int, c: int) -> tuple[Walk, .
         Walk(start, extents, tuple(nest[:, 2 + j].tolist()), bool(flags >> j & 1), place)
         for j, (start, place) in enumerate(starts[: len(OPERANDS[kind])])
     )
+
+
+def terms_of(words: np.ndarray, c: int) -> np.ndarray:
+    """The operands of the `terms` at c, constants as -1 - index: shape (terms, 2)."""
+    listed = words[c + BODY : c + BODY + TERM * int(words[c + KIND_WORD])].reshape(-1, TERM)
+    pairs = listed[:, 1:].copy()
+    constant = listed[:, 0] >= SCALED
+    pairs[constant, 1] = -1 - pairs[constant, 1]
+    pairs[constant] = pairs[constant, ::-1]
+    return pairs
+
+
+def operands_of(words: np.ndarray, c: int) -> np.ndarray:
+    """Which of `terms_of` are there: a mask of its shape."""
+    kinds = words[c + BODY : c + BODY + TERM * int(words[c + KIND_WORD]) : TERM]
+    return np.stack([kinds >= 0, (kinds >= PRODUCT) & (kinds < FIXED)], axis=1)
+
+
+def slots_of_terms(words: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Where slots stand in the words of `terms` with the descriptors c."""
+    counts = words[c + KIND_WORD]
+    owner = np.repeat(np.arange(len(c)), counts)
+    rank = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    first = c[owner] + BODY + TERM * rank
+    kinds = words[first]
+    return np.concatenate([first[kinds < FIXED] + 1, first[kinds & ~1 == PRODUCT] + 2])
 
 
 def _affine_walks(words: np.ndarray, c: int) -> tuple[Walk, ...]:
@@ -219,6 +271,8 @@ def length(kind: str, words: np.ndarray, c: int) -> int:
         return BODY + int(words[c + SIZE])
     if kind == "call":
         return BODY + 1 + 2 * int(words[c + BODY])
+    if kind == "terms":
+        return BODY + TERM * int(words[c + KIND_WORD])
     if kind == "affine":
         first = lists(words, c)
         count = int(words[first + PRODUCTS] + words[first + SPANS])
@@ -245,6 +299,9 @@ def moved(
             "a tape with fused instructions cannot be rearranged: fuse it last, and once"
         )
     fresh = words[c : c + length(kind, words, c)].copy()
+    if kind == "terms":
+        _move_terms(fresh, slots, constants)
+        return a, b, tuple(fresh.tolist())
     for walk in walks(kind, words, a, b, c):
         if walk.entries is not None:
             fresh[BODY:] = [
@@ -264,3 +321,16 @@ def moved(
         else:
             fresh[walk.place] = start
     return a, b, tuple(fresh.tolist())
+
+
+def _move_terms(
+    words: np.ndarray,
+    slots: Callable[[np.ndarray], np.ndarray],
+    constants: Callable[[int, int], int],
+) -> None:
+    """Replace the operands in the words of a `terms`."""
+    at = slots_of_terms(words, np.zeros(1, np.int64))
+    words[at] = slots(words[at])
+    kinds = words[BODY::TERM]
+    for j in (BODY + TERM * np.flatnonzero(kinds >= SCALED) + 2).tolist():
+        words[j] = constants(int(words[j]), 1)

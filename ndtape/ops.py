@@ -68,7 +68,8 @@ class Op(NamedTuple):
 
 TIE = "half each at a tie"
 FLAT = "0 everywhere, also at the steps"
-INTERNAL = {"input", "copy", "attach", "mz", "guard"}  # rows that users meet in listings only
+# Rows that users meet in listings only.
+INTERNAL = {"input", "copy", "attach", "mz", "muladd", "guard"}
 
 # The asymptotic series of the normal distribution function far to the left, over its leading term.
 MILLS = ("1 - 1 / (x * x) * (1 - 3 / (x * x) * (1 - 5 / (x * x) * (1 - 7 / (x * x) * "
@@ -91,6 +92,8 @@ TABLE: tuple[Op, ...] = (
     Op("negative", UNARY, "-x", "-1", ufunc="negative", doc="sign change"),
     Op("mz", BINARY, "mz(x, y)", "y", "0 if x == 0 else x",
        doc="x * y, but 0 where x is 0 whatever y: an adjoint times a partial derivative"),
+    Op("muladd", TERNARY, "x * y + u", "y", "x", "1", forms="vvv vvk vkv vkk",
+       doc="x * y + u, rounded twice like the two operations that it stands for"),
     Op("fma", TERNARY, "fma(x, y, u)", "y", "x", "1", doc="x * y + u, rounded once"),
     Op("square", UNARY, "x * x", "2 * x", ufunc="square", doc="x ** 2"),
     Op("cube", UNARY, "x * x * x", "3 * x * x", doc="x ** 3"),
@@ -344,6 +347,7 @@ OTHERS = (
     ("skip", "", "nothing: a fused instruction behind it does what stood here"),
     ("affine", "x", "an activation of a sum of products and spans, see nest.py"),
     ("weights", "xy", "dot, and in reverse the weight gradient of a block of products as one"),
+    ("terms", "", "a sum of scalars and of products of two, from left to right"),
 )
 
 WIDE: tuple[Wide, ...] = tuple(

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from ._jit import u8
-from .nest import BODY, FLAGS, KIND_WORD, LOOP, LOOPS, SIZE, U
+from .nest import BODY, FIXED, FLAGS, KIND_WORD, LOOP, LOOPS, PRODUCT, SIZE, TERM, U
 from .ops import FIRST_WIDE, FRAME, WIDE, WIDE_CODES
 from .spans import NUMBER, STRIDE
 from .vmath.kernel import Primitive, loop
@@ -65,6 +65,7 @@ class Spread:
             )
         self.when(self.one_of([WIDE_CODES["collect"]]), self.collected)
         self.when(self.one_of([WIDE_CODES["call"]]), self.pairs)
+        self.when(self.one_of([WIDE_CODES["terms"]]), self.terms)
 
     def when(self, condition: Value, emitted: Callable[[], None]) -> None:
         with self.b.if_then(condition.ir):
@@ -121,6 +122,17 @@ class Spread:
             return (j + 1,)
 
         loop((integer(self.d, 0),), lambda j: j < word(self.d, BODY), one)
+
+    def terms(self) -> None:
+        def one(j: Value) -> tuple[Value, ...]:
+            term = self.d + TERM * NUMBER * j
+            kind = word(term, BODY)
+            self.when(kind < FIXED, lambda: self.set_mark(word(term, BODY + 1)))
+            both = (kind == PRODUCT) | (kind == PRODUCT + 1)
+            self.when(both, lambda: self.set_mark(word(term, BODY + 2)))
+            return (j + 1,)
+
+        loop((integer(self.d, 0),), lambda j: j < self.count, one)
 
     def nest(self, name: str) -> None:
         """Mark what an operand visits; loops in which it stands still are passed once.

@@ -592,7 +592,7 @@ class Tape:
         constant = entries < 0
         values = self.constants[-1 - entries[constant]]
         known = np.where(np.isnan(values), np.nan, values + 0.0)  # one bit pattern for a value
-        return x.extents, np.maximum(entries, -1).tobytes(), known.tobytes()
+        return x.kinds or x.extents, np.maximum(entries, -1).tobytes(), known.tobytes()
 
     __hash__ = None  # type: ignore[assignment]  # content may still grow
 

@@ -115,7 +115,10 @@ def reverse(frame, lo, hi):
             z = v[this]
             g[p] += W_DX
             g[q] += W_DY
-            g[s] += W_DU
+            if s == r:
+                carry += W_DU
+            else:
+                g[s] += W_DU
         elif code == GUARD:
             continue
         elif code == WIDE:

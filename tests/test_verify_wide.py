@@ -92,7 +92,7 @@ KINDS = {WIDE[code - FIRST_WIDE].name for code in TAPE.columns()["op"] if code >
 
 
 def test_the_tape_under_test_has_every_kind():
-    fused = {"skip", "affine", "weights"}  # see test_fusion.py
+    fused = {"skip", "affine", "weights", "terms"}  # see test_fusion.py, test_terms.py
     assert {w.name for w in WIDE if w.row is None} - fused <= KINDS
     nt.verify(TAPE)
     nt.verify(passes.seal(TAPE))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._jit import Sweep
-from . import affine, contract, loops, movement, reduce, scan, weights
+from . import affine, contract, loops, movement, reduce, scan, terms, weights
 from .blas import blas_table
 
 __all__ = ["Sweep", "blas_table", "kernels"]
@@ -19,7 +19,7 @@ def kernels() -> dict[str, Sweep]:
     """All kernels by name."""
     return {
         name: value
-        for module in (movement, reduce, scan, contract, affine, weights, loops)
+        for module in (movement, reduce, scan, contract, affine, weights, loops, terms)
         for name, value in vars(module).items()
         if isinstance(value, Sweep)
     }
