@@ -8,20 +8,21 @@ import numpy as np
 
 from .nest import BODY, ENTRY, LISTS, LOOP, SILENT, U, form
 from .ops import FIRST_WIDE, UNARY, WIDE, WIDE_CODES
+from .verify_places import LaidPlaces, Places
 from .verify_wide import Descriptors, Walks, check_walks, described, nested_walks
 
 UNARY_ROWS = [w.code for w in WIDE if w.row is not None and w.row.kind == UNARY]
 
 
 def check_affine(
-    columns: Mapping[str, np.ndarray], m: np.ndarray, d: Descriptors, out: np.ndarray
+    columns: Mapping[str, np.ndarray], m: np.ndarray, d: Descriptors, places: Places
 ) -> None:
     """Activation, pre-activation, and the products and spans of the lists."""
     mine = np.flatnonzero(d.of_kind("affine"))
     if not len(mine):
         return
     d = d.some(mine)
-    _check_activations(columns, d, out)
+    _check_activations(columns, d, places)
     first = d.c + BODY + LOOP
     d.reject(
         first + LISTS > len(m), lambda j: f"has a list at {first[j]}; there are {len(m)} words"
@@ -41,18 +42,18 @@ def check_affine(
     p = described(d.index[owner], np.full(len(owner), WIDE_CODES["dot"] - FIRST_WIDE), a, b, c, m,
                    " of an affine")  # fmt: skip
     for walk in nested_walks(p):
-        check_walks(p, walk, out, len(columns["k"]))
+        check_walks(p, walk, places, len(columns["k"]))
     p.reject(p.size != d.size[owner],
              lambda j: f"has {p.size[j]} results, the affine {d.size[owner[j]]}")  # fmt: skip
     different, which = np.unique(c, return_inverse=True)
     known = np.array([form(m[j : j + BODY + 2 * LOOP].tolist()) for j in different.tolist()])
     p.reject(forms != known[which], lambda j: f"has form {forms[j]}, not {known[which][j]}")
     _check_spans(
-        columns, d, out, (rows, width), _entries(m, first + LISTS + ENTRY * products, spans)
+        columns, d, places, (rows, width), _entries(m, first + LISTS + ENTRY * products, spans)
     )
 
 
-def _check_activations(columns: Mapping[str, np.ndarray], d: Descriptors, out: np.ndarray) -> None:
+def _check_activations(columns: Mapping[str, np.ndarray], d: Descriptors, places: Places) -> None:
     """An affine has the descriptor of its activation, whose operand nothing else computes."""
     d.reject(
         ~np.isin(d.count, [0, *UNARY_ROWS]),
@@ -61,6 +62,11 @@ def _check_activations(columns: Mapping[str, np.ndarray], d: Descriptors, out: n
     d.reject(d.flags != 0, lambda j: f"has flags {d.flags[j]}, not 0")
     plain = (d.loops == 1) & np.all(d.nest[:, :1, 1:3] == 1, (1, 2))
     d.reject(~plain, lambda j: "has loops, but not one over consecutive numbers")
+    out = places.out
+    if isinstance(places, LaidPlaces):  # where the sum is written by the affine itself
+        own = np.where(d.count == 0, d.a == out[d.index], d.a + d.size <= places.slots)
+        d.reject(~own, lambda j: f"sums up in the slots from {d.a[j]} on, which are not for that")
+        return
     skips = columns["op"] == WIDE_CODES["skip"]
     gathers = np.flatnonzero(columns["op"] == WIDE_CODES["weights"])
     skips[gathers] = columns["m"][columns["c"][gathers] + np.uint32(U)] & SILENT != 0
@@ -82,7 +88,7 @@ def _entries(m: np.ndarray, first: np.ndarray, counts: np.ndarray) -> tuple[np.n
 
 
 def _check_spans(
-    columns: Mapping[str, np.ndarray], d: Descriptors, out: np.ndarray,
+    columns: Mapping[str, np.ndarray], d: Descriptors, places: Places,
     layout: tuple[np.ndarray, np.ndarray], entries: tuple[np.ndarray, ...],
 ) -> None:  # fmt: skip
     owner, start, by_row, step, constant = entries
@@ -95,4 +101,4 @@ def _check_spans(
     high = start + (rows - 1.0) * by_row + (width - 1.0) * step
     there = np.ones(len(owner), bool)
     walk = Walks("a span", there, constant == 1, start.astype(float), high)
-    check_walks(d, walk, out, len(columns["k"]))
+    check_walks(d, walk, places, len(columns["k"]))

@@ -25,17 +25,18 @@ from .nest import (
 from .tape import MAX_SLOTS
 
 if TYPE_CHECKING:
+    from .verify_places import Places
     from .verify_wide import Descriptors
 
 Reach = tuple[int, int]  # the lowest and the highest place of a walk, from its start
 
 
-def check_weights(d: Descriptors, m: np.ndarray, out: np.ndarray, constants: int) -> None:
-    """Raise `BadTapeError` if a rule is broken; `out` is where each result begins, and the end."""
+def check_weights(d: Descriptors, m: np.ndarray, places: Places, constants: int) -> None:
+    """Raise `BadTapeError` if a rule is broken; `places` says where results lie."""
     for j in np.flatnonzero(d.of_kind("weights")).tolist():
         record = _record(d, j, m)
         _check_sizes(d, j, record)
-        _check_places(d, j, record, out, constants)
+        _check_places(d, j, record, places, constants)
 
 
 def _record(d: Descriptors, j: int, m: np.ndarray) -> np.ndarray:
@@ -61,15 +62,14 @@ def _check_sizes(d: Descriptors, j: int, record: np.ndarray) -> None:
 
 
 def _check_places(
-    d: Descriptors, j: int, record: np.ndarray, out: np.ndarray, constants: int
+    d: Descriptors, j: int, record: np.ndarray, known: Places, constants: int
 ) -> None:
     """Weight, adjoints and factors lie each within one result, or among the constants."""
     step, height, width, rows, ws, wr, xs, xr, side = record[STEP:PAIRS].tolist()
     long, other = (width, height) if side else (height, width)
     start = record[START : START + 1]
     adjoints, factors = record[PAIRS:].reshape(-1, 2).T
-    last = out[d.index[j]]
-    if (start >= last).any():
+    if known.late(d.index[j : j + 1], start, start).any():
         d.refuse(j, f"adds to slot {start[0]}, which is not written before it")
     for what, places, reach in (
         ("adds to", start, _reach((height, step), (width, 1))),
@@ -77,9 +77,8 @@ def _check_places(
         ("reads factors of", factors[factors >= 0], _reach((other, xs), (rows, xr))),
     ):
         low, high = places + reach[0], places + reach[1]
-        bad = (low < 0) | (high >= out[-1])
-        span = np.searchsorted(out, np.where(bad, 0, low), "right")
-        bad |= high >= out[np.minimum(span, len(out) - 1)]
+        bad = (low < 0) | (high >= known.slots)
+        bad |= known.apart(np.where(bad, 0, low), high)
         if bad.any():
             d.refuse(j, f"{what} slots {low[bad][0]} to {high[bad][0]}, which are not one result")
     reach = _reach((other, xs), (rows, xr))

@@ -30,6 +30,7 @@ from .nest import (
 )
 from .ops import FIRST_WIDE, WIDE, WIDE_CODES
 from .tape import MAX_SLOTS
+from .verify_places import Places
 from .verify_weights import check_weights
 
 MAX_LOOPS = 48  # a word of the scratch memory each; the others are for calls of BLAS
@@ -150,18 +151,18 @@ def _nests(d: Descriptors, m: np.ndarray) -> np.ndarray:
 
 
 def check_wide(
-    columns: Mapping[str, np.ndarray], m: np.ndarray, d: Descriptors, out: np.ndarray, calls: int
+    columns: Mapping[str, np.ndarray], m: np.ndarray, d: Descriptors, places: Places, calls: int
 ) -> None:
-    """What operands walk over; `out` is where each result begins, and behind them the end."""
+    """What operands walk over; `places` says where results lie."""
     if not len(d.index):
         return
     k = columns["k"]
     for walk in nested_walks(d):
-        check_walks(d, walk, out, len(k))
-    _check_lists(d, m, out, len(k))
-    _check_calls(d, m, out, calls)
+        check_walks(d, walk, places, len(k))
+    _check_lists(d, m, places, len(k))
+    _check_calls(d, m, places, calls)
     _check_orders(columns, d, m)
-    check_weights(d, m, out, len(k))
+    check_weights(d, m, places, len(k))
 
 
 def silent(d: Descriptors) -> np.ndarray:
@@ -277,18 +278,18 @@ def _lengths(d: Descriptors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.where(gather, d.count, d.size), np.where(scatter, d.count, d.size), d.count
 
 
-def check_walks(d: Descriptors, walk: Walks, out: np.ndarray, constants: int) -> None:
+def check_walks(d: Descriptors, walk: Walks, places: Places, constants: int) -> None:
     text = _reaching(walk)
     pool = walk.there & walk.constant
     d.reject(pool & ((walk.low < 0) | (walk.high >= constants)),
              lambda j: f"{text(j)}, the pool has {constants} constants")  # fmt: skip
     slots = walk.there & ~walk.constant
-    d.reject(slots & ((walk.low < 0) | (walk.high >= out[-1])),
-             lambda j: f"{text(j)}, the tape has {out[-1]} slots")  # fmt: skip
-    d.reject(slots & (walk.high >= out[d.index]),
+    d.reject(slots & ((walk.low < 0) | (walk.high >= places.slots)),
+             lambda j: f"{text(j)}, the tape has {places.slots} slots")  # fmt: skip
+    low, high = (np.where(slots, x, 0) for x in (walk.low, walk.high))
+    d.reject(slots & places.late(d.index, low, high),
              lambda j: f"{text(j)}, which are not all written before it")  # fmt: skip
-    span = np.searchsorted(out, np.where(slots, walk.low, 0), "right")
-    d.reject(slots & (walk.high >= out[np.minimum(span, len(out) - 1)]),
+    d.reject(slots & places.apart(low, high),
              lambda j: f"{text(j)}, which are not all of one result")  # fmt: skip
 
 
@@ -299,21 +300,25 @@ def _reaching(walk: Walks) -> Callable[[int], str]:
 # --- lists of their own length --------------------------------------------------------------------
 
 
-def _check_lists(d: Descriptors, m: np.ndarray, out: np.ndarray, constants: int) -> None:
+def _check_lists(d: Descriptors, m: np.ndarray, places: Places, constants: int) -> None:
     """Entries of `collect`: slots, and constants as -1 - index."""
     for j in np.flatnonzero(d.of_kind("collect")).tolist():
         end = int(d.c[j] + BODY + d.size[j])
         if end > len(m):
             d.refuse(j, f"has entries up to word {end}; there are {len(m)}")
         entries = m[d.c[j] + BODY : end]
-        bad = entries[(entries >= out[d.index[j]]) | (entries < -constants)].tolist()
+        beyond = (entries >= places.slots) | (entries < -constants)
+        beyond[~beyond] = (entries[~beyond] >= 0) & places.late(
+            np.full(np.count_nonzero(~beyond), d.index[j]), *[np.maximum(entries[~beyond], 0)] * 2
+        )
+        bad = entries[beyond].tolist()
         if bad and bad[0] >= 0:
             d.refuse(j, f"takes slot {bad[0]}, which is not written before it")
         if bad:
             d.refuse(j, f"takes constant {-1 - bad[0]}, the pool has {constants}")
 
 
-def _check_calls(d: Descriptors, m: np.ndarray, out: np.ndarray, calls: int) -> None:
+def _check_calls(d: Descriptors, m: np.ndarray, places: Places, calls: int) -> None:
     """Which function, and its operands: pairs of a slot and a count."""
     for j in np.flatnonzero(d.of_kind("call")).tolist():
         if not 0 <= d.count[j] < calls:
@@ -323,10 +328,10 @@ def _check_calls(d: Descriptors, m: np.ndarray, out: np.ndarray, calls: int) -> 
         if not 0 <= operands <= (len(m) - first) // 2:
             d.refuse(j, f"has {operands} operands; there are {len(m)} words")
         starts, counts = m[first : first + 2 * operands].reshape(-1, 2).T
-        limit = out[d.index[j]]
+        limit = places.slots
         bad = (starts < 0) | (counts < 1) | (counts > limit) | (starts > limit - counts)
-        span = np.searchsorted(out, np.where(bad, 0, starts), "right")
-        bad |= np.where(bad, 0, starts + counts) > out[np.minimum(span, len(out) - 1)]
+        low, high = np.where(bad, 0, starts), np.where(bad, 0, starts + counts - 1)
+        bad |= places.late(np.full(len(low), d.index[j]), low, high) | places.apart(low, high)
         if bad.any():
             count, start = counts[bad][0], starts[bad][0]
             d.refuse(j, f"reads {count} slots from {start} on, which are not of one result "

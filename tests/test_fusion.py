@@ -15,7 +15,7 @@ from ndtape.passes import Goal, OptimisedTape, code_of, fusion
 from ndtape.run import Workspace, leading_inputs
 from ndtape.tape import MAX_SLOTS
 from ndtape.traced import lean
-from ndtape.verify import verify_columns
+from ndtape.verify import verify_code
 
 LIST = BODY + LOOP  # where the list of an affine begins
 FIRST = LIST + LISTS
@@ -360,11 +360,11 @@ def test_a_sum_in_float64_of_products_in_float32():
 
 
 def good():
-    """Columns with an affine with two products and two spans, and its place."""
+    """Code with an affine with two products and two spans, and its place."""
     f = lambda w, v, x, b: np.tanh(x @ w + x @ v + b + x).sum()  # noqa: E731
     tape, root = recorded(f, W, V, X, B)
-    columns = {name: a.copy() for name, a in fused(tape, root).columns().items()}
-    return columns, int(np.flatnonzero(columns["op"] == WIDE_CODES["affine"])[0])
+    code = fused(tape, root).code
+    return code, int(np.flatnonzero(code.columns["op"] == WIDE_CODES["affine"])[0])
 
 
 def word(j, part):
@@ -405,73 +405,78 @@ BROKEN = {
 }  # fmt: skip
 
 
-def changed(columns, i, words):
-    """Columns where words of the descriptor of instruction i are others."""
-    columns = {name: column.copy() for name, column in columns.items()}
+def changed(code, i, words):
+    """Code where words of the descriptor of instruction i are others."""
+    columns = {name: column.copy() for name, column in code.columns.items()}
     for place, value in words.items():
         columns["m"][columns["c"][i] + place] = value
-    return columns
+    return code._replace(columns=columns)
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken(name):
-    columns, i = good()
-    verify_columns(columns)
+    code, i = good()
+    verify_code(code, once=True)
     words, sentence = BROKEN[name]
     with pytest.raises(nt.BadTapeError, match=sentence):
-        verify_columns(changed(columns, i, words))
+        verify_code(changed(code, i, words))
 
 
-@pytest.mark.parametrize(("column", "value"), [("a", 0), ("a", 10**6), ("a", 2**32 - 1), ("b", 1)])
+@pytest.mark.parametrize(("column", "value"), [("a", 10**6), ("a", 2**32 - 1), ("b", 1)])
 def test_broken_columns(column, value):
-    columns, i = good()
-    columns[column][i] = value
+    code, i = good()
+    code = changed(code, i, {})
+    code.columns[column][i] = value
     with pytest.raises(nt.BadTapeError):
-        verify_columns(columns)
+        verify_code(code)
+
+
+def test_a_sum_on_slots_of_others():
+    code, i = good()
+    code = changed(code, i, {})
+    code.columns["a"][i] = 0
+    with pytest.raises(nt.BadTapeError, match="slot 0 is written 2 times"):
+        verify_code(code, once=True)
 
 
 def test_a_product_of_another_size():
-    columns, i = good()
-    c = int(columns["c"][i])
-    dot = int(columns["m"][c + word(0, 2)])
-    smaller = columns["m"][dot : dot + nest.length("dot", columns["m"], dot)].copy()
-    smaller[SIZE] = smaller[BODY] = 0
+    code, i = good()
+    m, c = code.columns["m"], int(code.columns["c"][i])
+    dot = int(m[c + word(0, 2)])
+    smaller = m[dot : dot + nest.length("dot", m, dot)].copy()
     smaller[SIZE], smaller[BODY] = 18, 3
-    columns = changed(columns, i, {word(0, 2): len(columns["m"])})
-    columns["m"] = np.concatenate([columns["m"], smaller])
+    code = changed(code, i, {word(0, 2): len(m)})
+    code.columns["m"] = np.concatenate([code.columns["m"], smaller])
     with pytest.raises(nt.BadTapeError, match="has 18 results, the affine 24"):
-        verify_columns(columns)
+        verify_code(code)
 
 
-def in_range(columns):
-    """Whether what an accepted tape reads is there: a second reading of the format."""
-    tape = Tape()
-    tape.extend_pools(columns)
-    tape.extend(columns)
-    for instruction in tape:
+def in_range(code):
+    """Whether what accepted code reads is there: a second reading of the format."""
+    for instruction in OptimisedTape(code):
         if instruction.name == "affine":
-            c = int(columns["c"][instruction.position])
-            lists = columns["m"][c + LIST : c + FIRST]
+            m, c = code.columns["m"], int(code.columns["c"][instruction.position])
+            lists = m[c + LIST : c + FIRST]
             assert lists[2] * lists[3] == instruction.size
             for walk in instruction.operands:
                 low, high = walk.bounds()
                 assert 0 <= low
-                assert high < (len(columns["k"]) if walk.constant else instruction.out)
+                assert high < (len(code.columns["k"]) if walk.constant else instruction.out)
     return True
 
 
 def test_damage():
-    columns, i = good()
+    code, i = good()
     rng = np.random.default_rng(3)
-    end = nest.length("affine", columns["m"], int(columns["c"][i]))
+    m, c = code.columns["m"], int(code.columns["c"][i])
     accepted = 0
     for _ in range(1500):
-        place = int(rng.integers(end))
-        old = int(columns["m"][columns["c"][i] + place])
+        place = int(rng.integers(nest.length("affine", m, c)))
+        old = int(m[c + place])
         value = int(rng.choice([old + 1, old - 1, old * 2, 0, 1, -old, 2**31, HUGE, old ^ 64]))
-        damage = changed(columns, i, {place: value})
+        damage = changed(code, i, {place: value})
         try:
-            verify_columns(damage)
+            verify_code(damage)
         except nt.BadTapeError:
             continue
         accepted += in_range(damage)

@@ -8,9 +8,9 @@ needs the gradient once (hand-written loops and cuDNN do so: Appleyard, Kocisky,
 "Optimizing performance of recurrent neural networks on GPUs", 2016).
 
 `gather_weights` moves no slot.  Products with one weight are taken together in blocks of about 128
-rows; all of them are told that nobody wants the adjoint of the weight (the bits X_QUIET, Y_QUIET of
+rows; all of them are told that nobody wants the adjoint of the weight (bits X_QUIET, Y_QUIET of
 nest.py), and an instruction `weights`, which a reverse sweep meets behind them all, adds the
-gradient of the block: adjoints of results are still in `g` then, and factors in `v`.  Where products
+gradient of the block: adjoints of results are still in `g` then, factors in `v`.  Where products
 are instructions of their own, the first of the block becomes `weights` and stays a product besides;
 where they are parts of an `affine`, one that does nothing else is put in before it.
 """
