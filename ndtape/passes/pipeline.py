@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .code import Code, Goal
-from .compaction import compact
 from .fusion import fuse
 from .settling import settle
+from .slots import renumbered
 from .weights import gather_weights
 
 
@@ -25,7 +25,7 @@ class Pass(NamedTuple):
 PASSES: tuple[Pass, ...] = (
     Pass("affine", 2, fuse, "products, their sum and its activation as one instruction"),
     Pass("weights", 2, gather_weights, "gradients of shared weights as products of matrices"),
-    Pass("slots", 1, compact, "no room for what nobody computes"),
+    Pass("slots", 1, renumbered, "no slots that nobody writes; for values alone, slots used again"),
     Pass("settle", 1, settle, "results that are read in one piece lie in one"),
 )
 
