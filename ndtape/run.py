@@ -627,4 +627,7 @@ def leading_inputs(tape: Tape) -> tuple[int, int]:
     ops = tape.columns()["op"]
     other = np.flatnonzero((ops != INPUT_CODE) & (ops != WIDE_CODES["wide_input"]))
     count = int(other[0]) if len(other) else len(ops)
-    return count, tape.slot_of_index(count)
+    if not count:
+        return 0, 0
+    first, size = tape.span_of(tape.slot_of_index(count - 1))
+    return count, first + size

@@ -44,9 +44,11 @@ class Blocks(NamedTuple):
 
     def of(self, slots: np.ndarray) -> np.ndarray:
         """The blocks that slots lie in."""
+        found: np.ndarray
         if self.table is not None:
-            return self.table[slots]
-        found: np.ndarray = np.searchsorted(self.start, slots, "right") - 1
+            found = self.table[slots]
+        else:
+            found = np.searchsorted(self.start, slots, "right") - 1
         return found
 
 
@@ -73,7 +75,7 @@ def renumbered(code: Code, goal: Goal) -> Code | None:
     ...         x = nt.sin(x)
     >>> code = code_of(tape, 1, np.array([x.slot]))
     >>> code.slots, renumbered(code, Goal(reverse=False)).slots
-    (1001, 2)
+    (1001, 3)
     """
     blocks = _blocks(code)
     if blocks is None:
@@ -170,7 +172,7 @@ def _in_rows(code: Code, blocks: Blocks, groups: Groups, goal: Goal) -> np.ndarr
 def _row(groups: Groups, results: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The groups of results if they are whole groups, each there once, none of them pinned."""
     begins = results == groups.start[found]
-    row = found[begins]
+    row: np.ndarray = found[begins]
     fits = len(row) and begins[0] and (row >= groups.pinned).all()
     if not fits or len(np.unique(row)) < len(row) or int(groups.size[row].sum()) != len(results):
         return row[:0]
@@ -274,8 +276,9 @@ def _moved(code: Code, blocks: Blocks, shift: np.ndarray, slots: int, state: Sta
     from ._slots import renumber
 
     def moved(old: np.ndarray) -> np.ndarray:
-        old = old.astype(np.int64)
-        return old + shift[blocks.of(old)]
+        found: np.ndarray = old.astype(np.int64)
+        found += shift[blocks.of(found)]
+        return found
 
     columns: Columns = {**code.columns, **{name: code.columns[name].copy() for name in NAMES}}
     state.set(shift=shift, **{name: columns[name] for name in NAMES})
