@@ -142,7 +142,7 @@ def lanes_of(f):
         form.lanes
         for program in f.all_programs()
         for trace in program.traces
-        for form in lanes._forms.get(trace, {}).values()
+        for form in lanes._forms.get(trace, lanes.Forms()).made.values()
     }
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..passes import Goal, OptimisedTape, code_of, optimised
 from ..run import LANES, RELEASE, Workspace, address, entry
 from ..tape import Tape, address_of
 from ..threads import get_num_threads, in_blocks
@@ -71,7 +72,7 @@ class Form:
     `slots` are those of all results.
     """
 
-    def __init__(self, trace: Trace, many: bool, wanted: Wanted | None) -> None:
+    def __init__(self, trace: Trace, many: bool, wanted: Wanted | None, level: int = 0) -> None:
         tape: Tape = trace.tape
         self.known = trace.leading[0]
         self.positions: np.ndarray | None = None
@@ -83,17 +84,31 @@ class Form:
                 tape, self.known, arrays = scalar.tape, trace.leading[1], False
                 self.positions = scalar.positions
                 self.slots = scalar.slots[self.slots.astype(np.int64)].astype(np.uint64)
-        self.tape = tape
-        self.lanes = 1 if arrays or tape.slots > LARGEST else LANES
         self.words = None
         if arrays and wanted is not None and wanted.chosen is not None:
             self.words = trace.quiet_words(wanted.chosen)
+        self.ordered = True  # instructions write slots in their order
+        self.tape = tape
+        if level:
+            self._optimise(Goal(level, wanted is not None, not arrays, (1,) * len(self.slots)))
+        tape = self.tape
+        self.lanes = 1 if arrays or tape.slots > LARGEST else LANES
         self.sweeps = [name + ("" if self.lanes == 1 else "_packs")
                        for name in ("forward", "reverse")[: 1 + (wanted is not None)]]  # fmt: skip
         self.length = len(tape) - self.known
         cost = (len(tape) + (tape.slots if arrays else 0)) * self.lanes
         self.cost = max(1, cost * len(self.sweeps))  # of a pack
         self.idle: list[Worker] = []
+
+    def _optimise(self, goal: Goal) -> None:
+        code = code_of(self.tape, self.known, self.slots, self.words)
+        better = optimised(code, goal)
+        if better is code:
+            return
+        whose = better.positions
+        self.positions = whose if self.positions is None else self.positions[whose]
+        self.tape, self.words, self.ordered = OptimisedTape(better), None, False
+        self.slots = better.results.astype(np.uint64)
 
     def guard(self, i: int) -> int:
         """The number on the trace of a guard."""
@@ -118,6 +133,7 @@ class Form:
                  "width": len(numbers.places), "slots": place_of(self.slots),
                  "results": len(self.slots),
                  "outputs": 0 if found.outputs is None else place_of(found.outputs)}  # fmt: skip
+        words["all_slots"] = self.tape.slots
         keep = [rows, stops, seen]
         shared = 0
         if wanted is not None:
@@ -144,7 +160,7 @@ class Form:
         all_slots = self.tape.slots
         cleared = gaps(np.sort(wanted.shared.astype(np.int64)), all_slots)
         adjoints = np.zeros((1, 0)) if found.adjoints is None else found.adjoints
-        words |= {"reverse": address(self.sweeps[1]), "all_slots": all_slots,
+        words |= {"reverse": address(self.sweeps[1]),
                   "seeds": 0 if wanted.seeds is None else place_of(wanted.seeds),
                   "seed_slots": place_of(slots), "seed_columns": place_of(columns),
                   "seeded": len(slots), "seed_width": width,
@@ -183,7 +199,7 @@ class Worker:
         self.loop = _rows.rows.address
         self._put({"forward": address(form.sweeps[0]), "frame": work.frame_address,
                    "known": form.known, "end": len(tape), "lanes": form.lanes,
-                   "ordered": 1})  # fmt: skip
+                   "ordered": int(form.ordered)})  # fmt: skip
 
     def _put(self, words: dict[str, int]) -> None:
         for name, word in words.items():

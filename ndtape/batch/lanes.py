@@ -19,10 +19,31 @@ from ..run import Workspace
 from ..traced.program import Outcome, Program, Trace
 from .forms import TO_THE_END, Form, Found, Numbers, Wanted, result_slots, seeded
 
+HOT = 1024  # rows from which passes pay
+LEVEL = 2  # of the passes
 MANY = 64  # rows from which it pays to take small arrays apart, 3 us an element
 
 Run = Callable[[int], tuple[Trace, Workspace]]
-_forms: WeakKeyDictionary[Trace, dict[Any, Form]] = WeakKeyDictionary()
+
+
+class Forms:
+    """The forms of a trace: by what is wanted, how many rows there are, and were in all."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Form] = {}
+        self.rows: dict[Any, int] = {}
+
+    def for_rows(self, trace: Trace, rows: int, wanted: Wanted | None) -> Form:
+        """The form for so many rows: after the passes where these cost less than they bring."""
+        what = None if wanted is None else wanted.chosen or ()
+        seen = self.rows[what] = self.rows.get(what, 0) + rows
+        key = what, rows >= MANY, seen >= HOT
+        if key not in self.made:
+            self.made[key] = Form(trace, rows >= MANY, wanted, LEVEL if seen >= HOT else 0)
+        return self.made[key]
+
+
+_forms: WeakKeyDictionary[Trace, Forms] = WeakKeyDictionary()
 
 
 class NotKeptError(Exception):
@@ -110,7 +131,7 @@ class Sweeps:
                 self.alone(row)
             return
         wanted = self.wanted
-        form = form_of(trace, len(rows) >= MANY, wanted)
+        form = _forms.setdefault(trace, Forms()).for_rows(trace, len(rows), wanted)
         self.visited.setdefault(trace, np.zeros(self.count, bool))[rows] = True
         outputs = self.results(trace) if wanted is None or wanted.values else None
         found = Found(outputs, self.adjoints, self.sums)
@@ -150,15 +171,6 @@ class Sweeps:
         if known is not None:
             trace.siblings[i, outcome] = known
         return known
-
-
-def form_of(trace: Trace, many: bool, wanted: Wanted | None) -> Form:
-    """The form of a trace for such a sweep, which is kept as long as the trace."""
-    forms = _forms.setdefault(trace, {})
-    key = many, wanted if wanted is None else wanted.chosen or ()
-    if key not in forms:
-        forms[key] = Form(trace, many, wanted)
-    return forms[key]
 
 
 def parted(stops: np.ndarray, seen: np.ndarray) -> Iterator[tuple[int, float, np.ndarray]]:
