@@ -31,6 +31,7 @@ from .nest import (
 from .ops import FIRST_WIDE, WIDE, WIDE_CODES
 from .tape import MAX_SLOTS
 from .verify_places import Places
+from .verify_terms import check_terms
 from .verify_weights import check_weights
 
 MAX_LOOPS = 48  # a word of the scratch memory each; the others are for calls of BLAS
@@ -40,8 +41,8 @@ LARGEST_ORDER = 1e4  # of polygamma
 PRODUCTS = ("dot", "weights")
 REDUCING = ("sum", "max", "min", *PRODUCTS)
 NESTED = np.array([w.row is not None or w.name in (*REDUCING, "cumsum", "affine") for w in WIDE])
-COUNTED = np.array([w.name in ("cumsum", "gather", "scatter_add", "call", "affine", "weights")
-                    for w in WIDE])  # fmt: skip
+COUNTING = ("cumsum", "gather", "scatter_add", "call", "affine", "weights", "terms")
+COUNTED = np.array([w.name in COUNTING for w in WIDE])
 QUIET = np.array([X_QUIET | Y_QUIET if w.name in PRODUCTS else 0 for w in WIDE])
 # Bit j: the operand in column a, in column b, in the word U exists.
 OPERANDS = np.array([1 if w.name == "wide_input" else (1 << len(w.operands)) - 1 for w in WIDE])
@@ -160,6 +161,7 @@ def check_wide(
     for walk in nested_walks(d):
         check_walks(d, walk, places, len(k))
     _check_lists(d, m, places, len(k))
+    check_terms(d, m, places, len(k))
     _check_calls(d, m, places, calls)
     _check_orders(columns, d, m)
     check_weights(d, m, places, len(k))

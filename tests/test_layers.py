@@ -29,6 +29,7 @@ LAYERS = [
         "verify",
         "verify_wide",
         "verify_affine",
+        "verify_terms",
         "verify_weights",
         "verify_places",
         "passes",

@@ -1,10 +1,12 @@
-"""The instruction `terms`: the bits of the additions it stands for."""
+"""The instruction `terms`: the bits of the additions it stands for, and the rules of its words."""
 
 import numpy as np
 import pytest
 
+import ndtape as nt
 from ndtape import nest, passes
-from ndtape.nest import FIXED, PLAIN, PRODUCT, SCALED
+from ndtape.errors import BadTapeError
+from ndtape.nest import BODY, FIXED, KIND_WORD, PLAIN, PRODUCT, SCALED, SIZE, TERM
 from ndtape.ops import CODES, WIDE_CODES
 from ndtape.run import Workspace
 from ndtape.tape import Tape
@@ -92,6 +94,7 @@ def test_agrees_with_scalar_instructions(kind):
         terms = random_terms(rng, len(values), numbers)
         one, top = with_terms(values, terms)
         two, root = one_by_one(values, terms)
+        nt.verify(one)
         mine, theirs = ready(one, values), ready(two, values)
         assert bits(mine.value(top)) == bits(theirs.value(root)), (values, terms)
         direction = rng.choice([0.0, 1.0, -0.5], 5)
@@ -127,11 +130,46 @@ def test_printing_moving_and_comparing():
     tape.append(CODES["sin", "v"], top)
     assert str(tape).splitlines()[3].endswith("r3 = terms(r0*r1 - k3*r1 + r2 - k4)")
     sealed = passes.seal(tape)
+    nt.verify(sealed)
     assert sealed == tape
     part = tape[3:]
+    nt.verify(part)
     assert list(part)[-2].slots == (0, 1, 2)
     other, _ = with_terms([1.0, 2.0, 3.0], [(PRODUCT + 1, 0, 1), *terms[1:]])
     other.append(CODES["sin", "v"], top)
     assert other != tape
     many, _ = with_terms([1.0], [(PLAIN, 0, 0)] * 9)
     assert str(many).endswith("r1 = terms(r0 + r0 + r0 + r0 + r0 + r0 + 3 more)")
+
+
+def word(j, place):
+    return BODY + TERM * j + place
+
+
+BROKEN = {
+    "size": ({SIZE: 2}, r"\(terms, wide\) has a result of 2 slots, not 1"),
+    "no term": ({KIND_WORD: 0}, r"has 0 terms; \d+ have room"),
+    "terms outside": ({KIND_WORD: 100}, r"has 100 terms; \d+ have room"),
+    "flags": ({nest.FLAGS: 1}, r"has flags 1"),
+    "U": ({nest.U: 1}, r"but its operation has no such operand"),
+    "loops": ({nest.LOOPS: 1}, r"has 1 loops and takes none"),
+    "kind": ({word(1, 0): 8}, r"has a term of kind 8, not 0 to 7"),
+    "kind below": ({word(1, 0): -1}, r"has a term of kind -1"),
+    "first slot": ({word(0, 1): 3}, r"takes slot 3, which is not written before it"),
+    "second slot": ({word(0, 2): 3}, r"takes slot 3, which is not written before it"),
+    "slot below": ({word(0, 2): -1}, r"takes slot -1"),
+    "constant": ({word(1, 2): 99}, r"takes constant 99, the pool has"),
+    "second operand of one": ({word(2, 2): 1}, r"has an operand that its kind has not"),
+    "first operand of none": ({word(3, 1): 1}, r"has an operand that its kind has not"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_verify_refuses(name):
+    terms = [(PRODUCT, 0, 1), (SCALED + 1, 1, 2.5), (PLAIN, 2, 0), (FIXED + 1, 0, 3.0)]
+    tape, _ = with_terms([1.0, 2.0, 3.0], terms)
+    changes, text = BROKEN[name]
+    for place, value in changes.items():
+        tape.words[place] = value
+    with pytest.raises(BadTapeError, match=text):
+        nt.verify(tape)
