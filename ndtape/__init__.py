@@ -32,6 +32,7 @@ from .errors import MatrixError as MatrixError
 from .errors import MatrixShapeError as MatrixShapeError
 from .errors import NonFiniteError as NonFiniteError
 from .errors import NotPositiveDefiniteError as NotPositiveDefiniteError
+from .errors import PatternError as PatternError
 from .errors import ShapeError as ShapeError
 from .errors import SingularMatrixError as SingularMatrixError
 from .errors import SpentTapeError as SpentTapeError
@@ -84,6 +85,7 @@ from .solvers.least_squares import least_squares as least_squares
 from .solvers.linear import linear_solve as linear_solve
 from .solvers.minimize import minimize as minimize
 from .solvers.roots import root as root
+from .sparsity.pattern import Sparsity as Sparsity
 from .threads import get_num_threads as get_num_threads
 from .threads import set_num_threads as set_num_threads
 from .traced.function import Function as Function
@@ -105,6 +107,7 @@ from .transforms.linear_maps import hvp as hvp
 from .transforms.linear_maps import jvp as jvp
 from .transforms.linear_maps import linearize as linearize
 from .transforms.linear_maps import vjp as vjp
+from .transforms.sparse import sparsity as sparsity
 from .trees import register_tree as register_tree
 from .vectors import ravel as ravel
 from .verify import tape_of as tape_of

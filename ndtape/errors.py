@@ -101,6 +101,10 @@ class ConvergenceError(TapeError, ArithmeticError):
         self.residual = residual
 
 
+class PatternError(TapeError, ValueError):
+    """A sparsity pattern is none, or not that of the function; the message says where."""
+
+
 class CheckError(TapeError, AssertionError):
     """`check_grads` found two derivatives that disagree."""
 

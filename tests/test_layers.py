@@ -12,7 +12,7 @@ PACKAGE = Path(ndtape.__file__).parent
 # From the bottom.  Files of one layer may import each other, and so may those of a package that
 # stands here by its name; `record` has an order of its own.
 LAYERS = [
-    {"errors", "_version", "_jit", "ops", "nest", "vmath", "trees"},
+    {"errors", "_version", "_jit", "ops", "nest", "vmath", "trees", "memory"},
     {
         "tape",
         "rules",
@@ -33,7 +33,6 @@ LAYERS = [
         "verify_weights",
         "verify_places",
         "passes",
-        "memory",
     },
     {"run", "looping"},
     {"threads", "sparsity"},
@@ -65,6 +64,7 @@ LAYERS = [
     {"transforms.outputs"},
     {
         "transforms.jacobians",
+        "transforms.sparse",
         "transforms.linear_maps",
         "transforms.closures",
         "transforms.custom",

@@ -16,10 +16,15 @@ from ..record.values import Result
 from .directions import seconds
 from .evaluation import Argnums, Evaluation, shape_of, size_of
 from .outputs import VectorEvaluation, block_of, elements, joined
+from .sparse import Sparse, sparse_hessian, sparse_jacobian
 
 
 def jacobian(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    sparse: Sparse = False,
+    check: bool | None = None,
 ) -> Callable[..., Any]:
     """`jacobian(f)(*args)` is the matrix of first derivatives of f.
 
@@ -29,6 +34,13 @@ def jacobian(
     sweep an output element, whichever is less; `jacfwd` and `jacrev` choose one.  Nests like
     `grad`.  With `has_aux`, f returns (value, aux), and the answer is (jacobian, aux).
 
+    With `sparse` (True or "csr", "csc", "coo", or a pattern of `nt.sparsity`) the arrays are those
+    of scipy.sparse, of the shape ``(result.size, argument.size)``: the pattern is found in a sweep
+    of its own, which a traced function makes once, and all entries in as few sweeps as it has
+    colours.  A pattern that is given is checked against a product with a random vector, once with
+    each tape; `check` says always (True) or never.  See docs/sparse.md.  Raises `PatternError` for
+    a pattern that does not fit.
+
     >>> import ndtape as nt, numpy as np
     >>> nt.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
     array([[2., 0.],
@@ -36,6 +48,8 @@ def jacobian(
     >>> nt.jacobian(lambda x, y: {"product": x * y, "sum": x + y}, argnums=(0, 1))(2.0, 3.0)
     {'product': (3.0, 2.0), 'sum': (1.0, 1.0)}
     """
+    if sparse is not False:
+        return sparse_jacobian(f, argnums, has_aux, sparse, check)
     return _jacobian(f, argnums, has_aux, None)
 
 
@@ -78,14 +92,19 @@ def _jacobian(
 
 
 def hessian(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    sparse: Sparse = False,
+    check: bool | None = None,
 ) -> Callable[..., Any]:
     """`hessian(f)(*args)` is the matrix of second derivatives of the scalar function f.
 
     The answer is a tree of trees, both of the structure of the differentiated argument (tuples for
     several), of arrays of the shape ``argument.shape + argument.shape``.  At the outermost level
     one tangent and one forward-over-reverse sweep an input element; inside another transform it is
-    recorded.  With `has_aux`, f returns (value, aux), and the answer is (hessian, aux).
+    recorded.  With `has_aux`, f returns (value, aux), and the answer is (hessian, aux).  `sparse`
+    and `check` are those of `jacobian`: one such pair of sweeps a colour.
 
     >>> import ndtape as nt, numpy as np
     >>> nt.hessian(lambda x: x[0] ** 2 * x[1])(np.array([3.0, 2.0]))
@@ -94,6 +113,8 @@ def hessian(
     >>> nt.hessian(lambda x, y: x * x * y, argnums=(0, 1))(3.0, 2.0)
     ((4.0, 6.0), (6.0, 0.0))
     """
+    if sparse is not False:
+        return sparse_hessian(f, argnums, has_aux, sparse, check)
 
     @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
