@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import memory
 from .errors import ChangedShapeError, TapeFullError
 from .ops import (
     ADVANCE,
@@ -50,6 +51,7 @@ KIND_OF = {"forward": "forward", "reverse": "reverse", "tangent": "tangent",
 FIRST_BUDGET, LARGEST_BUDGET = 1 << 14, 1 << 24  # slots times steps of a piece
 RELEASING = 1 << 14  # slots times steps from which other threads may run meanwhile
 IN_ONE = 1 << 18  # slots times steps that a sweep over the outer tape does without a pause
+SCHEDULE = "give nt.scan a schedule, such as checkpoint=nt.schedules.sqrt()"
 NO_FLOATS, NO_WORDS = np.zeros(0), np.zeros((0, 3), np.int64)
 _stamps = itertools.count(1)  # each runner has 2**30 of its own, as exact floats
 
@@ -103,12 +105,13 @@ def where(array: np.ndarray) -> int:
 
 def aligned(count: int) -> np.ndarray:
     """Zeros that begin where a cache line does."""
+    memory.check(8 * count, "the numbers that a loop keeps for its reverse sweep need", SCHEDULE)
     try:
         raw = np.zeros(8 * count + ALIGNMENT, np.uint8)
     except MemoryError:
         raise TapeFullError(
             f"no memory for the {8e-6 * count:.0f} MB that this loop keeps for its reverse sweep: "
-            "give nt.scan a schedule, such as checkpoint=nt.schedules.sqrt()"
+            f"{SCHEDULE}"
         ) from None
     start = -where(raw) % ALIGNMENT
     return raw[start : start + 8 * count].view(np.float64)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import nest
+from . import memory, nest
 from .errors import (
     ArgumentError,
     BadTapeError,
@@ -47,6 +47,9 @@ from .ops import (
 from .tape import Chunk, Instruction, Tape, address_of
 
 LANES = 16
+KINDS_OF_NUMBERS = {"v": "values", "g": "adjoints", "t": "tangents", "h": "tangents of adjoints",
+                    "mark": "marks"}  # fmt: skip
+SHORTER = "put parts of the function into nt.checkpoint, or its loop into nt.scan with a schedule"
 FIRST_PIECE, LARGEST_PIECE = 1 << 15, 1 << 18  # instructions times lanes in one call
 FIRST_WIDE_PIECE, LARGEST_WIDE_PIECE = 256, 4096  # where some work on arrays: the next may be long
 PIECE_SECONDS = 0.02  # a piece aims at this: Ctrl-C waits for it, the GIL comes back 5 ms late
@@ -208,8 +211,25 @@ class Workspace:
         if self.capacity < max(tape.origin + tape.chunks[-1].size, 1):
             self._grow()
         if name not in self.arrays:
+            self.room(name)
             self._install(name, self._new(name, self.capacity))
         return self.arrays[name]
+
+    def room(self, *names: str) -> None:
+        """Raise `TapeFullError` if buffers of these names do not fit into memory.
+
+        Before the first of them is made: a sweep over values takes long where the next one fails.
+        """
+        tape = self.tape
+        slots = tape.slots
+        missing = [n for n in names if n not in self.arrays or self.capacity < slots]
+        needed = slots * sum(1 if name == "mark" else 8 * self.lanes for name in missing)
+        if needed >= memory.SMALL:
+            lanes = f", {self.lanes} side by side" if self.lanes > 1 else ""
+            whose = " and ".join(KINDS_OF_NUMBERS[name] for name in missing)
+            what = f"the {whose} of a tape with {len(tape)} instructions and {slots} slots{lanes}"
+            advice = SHORTER if self.lanes == 1 else f"{SHORTER}, or take rows without nt.vmap"
+            memory.check(needed, f"{what} need", advice)
 
     def _new(self, name: str, capacity: int) -> np.ndarray:
         """Zeros for adjoints and marks; 64-byte aligned, as packs need."""
@@ -250,6 +270,7 @@ class Workspace:
         free = tape.chunks[-1].size - tape.n
         more = self.capacity // 2 if self.capacity and tape.wide else 0
         capacity = max(tape.slots + free, more + self.capacity)
+        self.room(*self.arrays)  # the new ones stand beside the old ones for a while
         grown = {name: self._new(name, capacity) for name in self.arrays}
         for name, new in grown.items():
             old = self.arrays[name]
@@ -497,6 +518,7 @@ class Workspace:
 
     def reverse(self, seeds: dict[int, Any], lo: int = 0) -> np.ndarray:
         """Adjoints g along `seeds` (slot -> adjoint); returns the buffer, zero above the seeds."""
+        self.room("v", "g")
         self.forward()
         if max(seeds) >= self.tape.slots:
             raise ArgumentError(f"slot {max(seeds)} is not on this tape of {self.tape.slots}")
@@ -547,6 +569,7 @@ class Workspace:
 
     def _prepare(self, n: int) -> None:
         """Buffers, frame and addresses for `gradient` on a tape of n instructions in one chunk."""
+        self.room("v", "g")
         self.array("v")
         self.array("g")
         self.lay_out()
@@ -559,6 +582,7 @@ class Workspace:
 
     def tangent(self, seeds: dict[int, Any]) -> np.ndarray:
         """Tangents t along `seeds` (input slot -> tangent); returns the buffer."""
+        self.room("v", "t")
         self.forward()
         t = self.array("t")
         t[: self.tape.slots] = 0.0
@@ -569,6 +593,7 @@ class Workspace:
 
     def second(self, root: int, seeds: dict[int, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Gradient g of a root and its tangent h: the Hessian times seeds."""
+        self.room("v", "t", "g", "h")
         self.tangent(seeds)
         g, h = self.array("g"), self.array("h")
         g[: self.tape.slots] = h[: self.tape.slots] = 0.0

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import nest
+from . import memory, nest
 from .errors import ArgumentError, TapeFullError
 from .nest import Walk
 from .ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES, Opcode, Wide
@@ -145,7 +145,11 @@ class Instruction(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """Figures of a tape; `bytes` counts allocated memory, `walked` the last reverse sweep."""
+    """Figures of a tape; `bytes` counts allocated memory, `walked` the last reverse sweep.
+
+    A sweep needs `values` bytes for its values and as many for adjoints, tangents and tangents of
+    adjoints; `gradient` is all that a gradient needs, with the instructions and constants.
+    """
 
     instructions: int
     inputs: int
@@ -153,6 +157,8 @@ class Stats(NamedTuple):
     constants: int
     bytes: int
     bytes_per_instruction: float
+    values: int
+    gradient: int
     walked: int
     histogram: dict[str, int]
 
@@ -161,7 +167,8 @@ class Stats(NamedTuple):
         return (
             f"{self.instructions} instructions ({self.inputs} inputs), {self.slots} slots, "
             f"{self.constants} constants, {self.bytes} bytes "
-            f"({self.bytes_per_instruction:.1f} an instruction); {top}"
+            f"({self.bytes_per_instruction:.1f} an instruction), a gradient needs "
+            f"{memory.text(self.gradient)}; {top}"
         )
 
 
@@ -645,7 +652,9 @@ class Tape:
             histogram[name] += count
         n, held = len(self), self.allocated()
         inputs = codes[INPUT_CODE] + codes[WIDE_CODES["wide_input"]]
-        return Stats(n, inputs, self.slots, self.kn, held, held / max(n, 1),
+        values = 8 * self.slots
+        needed = n * BYTES_PER_INSTRUCTION + 8 * (self.kn + self.mn) + 2 * values
+        return Stats(n, inputs, self.slots, self.kn, held, held / max(n, 1), values, needed,
                      self.walked(), dict(histogram.most_common()))  # fmt: skip
 
     def walked(self) -> int:
