@@ -16,7 +16,7 @@ from typing import Any
 from numba import types
 
 from .. import _jit
-from .._jit import Sweep, i8_at, u8_at
+from .._jit import Sweep, f8_at, i8_at, u8_at
 from ..kernels.walk import part
 
 i64 = types.int64
@@ -28,6 +28,10 @@ FRAME = ("row_ends", "rows", "ends", "columns", "order", "colours", "forbidden",
          "degrees")  # fmt: skip
 (ROW_ENDS, ROWS, ENDS, COLUMNS, ORDER, COLOURS, FORBIDDEN, FIRST_OF, TREATED, EDGES, STARS, HUBS,
  VISITS, COUNTS, NEXT, PREVIOUS, HEADS, DEGREES) = range(len(FRAME))  # fmt: skip
+# Of a substitution: by entry its sum, and its mirror image; by sum how many entries it has left,
+# the exclusive or of which they are, and its number; sums with one entry; the entries (float64).
+SUBSTITUTION = ("sums", "mirror", "left", "which", "numbers", "stack", "data", "solved")
+(SUMS, MIRROR, LEFT, WHICH, NUMBERS, STACK, DATA, SOLVED) = range(len(SUBSTITUTION))
 
 
 def sweep(function: Any) -> Sweep:
@@ -236,5 +240,38 @@ def _root(trees, edge):
     return edge
 
 
+def _substitute(frame, lo, hi):
+    """Entries of a symmetric matrix from sums of entries of a row with columns of one colour.
+
+    The sums of two colours are a forest: where one has a single entry left, that is known, and its
+    mirror image is taken out of the sum that it is in.  The stack holds `hi` of these sums.
+    """
+    f = u8_at(frame)
+    sums, mirror, left = i8_at(f[SUMS]), i8_at(f[MIRROR]), i8_at(f[LEFT])
+    which, stack, solved = i8_at(f[WHICH]), i8_at(f[STACK]), i8_at(f[SOLVED])
+    numbers, data = f8_at(f[NUMBERS]), f8_at(f[DATA])
+    top = i64(hi)
+    while top > 0:
+        top -= 1
+        here = stack[top]
+        if left[here] != 1:
+            continue
+        entry = which[here]
+        image = mirror[entry]
+        data[entry] = numbers[here]
+        data[image] = numbers[here]
+        left[here] = 0
+        solved[0] += 1
+        there = sums[image]
+        if there != here:
+            numbers[there] -= numbers[here]
+            left[there] -= 1
+            which[there] ^= image
+            if left[there] == 1:
+                stack[top] = there
+                top += 1
+    return 0
+
+
 distance_two, smallest_last = map(sweep, (_distance_two, _smallest_last))
-star, acyclic = map(sweep, (_star, _acyclic))
+star, acyclic, substitute = map(sweep, (_star, _acyclic, _substitute))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import PatternError
-from .colouring import Colours, of_hessian, of_jacobian, transposed
+from .colouring import Colours, of_hessian, of_jacobian
 from .detect import Found
+from .recovery import Sums, mirror_images, substituted, sums_of
 
 FORMAT = 1
 KINDS = ("jacobian", "hessian")
@@ -118,17 +119,42 @@ class Sparsity:
         return _groups(self.row_colours, keys, here, self.columns[here])
 
     def _symmetric(self) -> list[Group]:
-        """Of a star colouring: each entry, or its mirror image, stands alone with its colour."""
-        rows, columns, colours = self.rows, self.columns, self.column_colours
+        colours = self.column_colours
+        if self.colouring == "acyclic":
+            sums = self.sums
+            return _groups(colours, sums.colours, np.arange(len(sums.rows)), sums.rows)
+        rows, columns = self.rows, self.columns
         alone = self._alone()
         keys = np.where(alone, colours[columns], colours[rows])
         return _groups(colours, keys, np.arange(self.nnz), np.where(alone, rows, columns))
 
+    @cached_property
+    def sums(self) -> Sums:
+        """Of a Hessian, what its sweeps give."""
+        return sums_of(self.rows, self.columns, self.column_colours)
+
+    @cached_property
+    def mirror(self) -> np.ndarray | None:
+        """Of a Hessian, the mirror image of each entry."""
+        return mirror_images(self.ends, self.columns)
+
     def _alone(self) -> np.ndarray:
         """The entries that no other of the same row has the colour of."""
-        keys = self.rows * (self.tangent_sweeps + 1) + self.column_colours[self.columns]
-        _, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
-        found: np.ndarray = counts[which] == 1
+        found: np.ndarray = self.sums.counts[self.sums.number] == 1
+        return found
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the sweeps give."""
+        return len(self.sums.rows) if self.colouring == "acyclic" else self.nnz
+
+    def entries(self, numbers: np.ndarray) -> np.ndarray:
+        """The entries, from the numbers that `Group.entries` counts."""
+        if self.colouring != "acyclic":
+            return numbers
+        found = None if self.mirror is None else substituted(self.sums, self.mirror, numbers)
+        if found is None:
+            raise PatternError("the colours of a pattern do not determine all of its entries")
         return found
 
     def matrix(self, data: np.ndarray) -> Any:
@@ -202,21 +228,22 @@ class Sparsity:
             good = (by_row | (self.column_colours[columns] > 0)).all()
             good &= all(len(np.unique(x)) == len(x) for x in (one[by_row], two[~by_row]))
         else:
-            (ends, mirrored), order = transposed((self.ends, columns), self.shape[1])
-            good = self.shape[0] == self.shape[1] and np.array_equal(ends, self.ends)
-            good = good and np.array_equal(mirrored, columns)
-            good = (
-                good and bool((self.column_colours[columns] > 0).all()) and self._recoverable(order)
-            )
+            good = self.shape[0] == self.shape[1] and self.mirror is not None
+            good = good and bool((self.column_colours[columns] > 0).all()) and self._recoverable()
         if not good:
             raise PatternError("the colours of a pattern do not determine all of its entries")
 
-    def _recoverable(self, order: np.ndarray) -> bool:
+    def _recoverable(self) -> bool:
         """Whether each entry of a Hessian follows from the compressed matrix."""
+        assert self.mirror is not None
+        proper = self.rows != self.columns
+        proper &= self.column_colours[self.rows] == self.column_colours[self.columns]
+        if proper.any():
+            return False
+        if self.colouring == "acyclic":
+            return substituted(self.sums, self.mirror, np.zeros(self.numbers)) is not None
         alone = self._alone()
-        mirrored = np.empty_like(alone)
-        mirrored[order] = alone
-        return bool((alone | mirrored).all())
+        return bool((alone | alone[self.mirror]).all())
 
     # --- printing --------------------------------------------------------------------------------
 

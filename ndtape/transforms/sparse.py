@@ -205,11 +205,11 @@ def _jacobian_entries(call: Any, pattern: Sparsity) -> np.ndarray:
 
 def _hessian_entries(call: Evaluation, pattern: Sparsity) -> np.ndarray:
     inputs, y = call.input_slots(), call.scalar()
-    data = np.zeros(pattern.nnz)
+    numbers = np.zeros(pattern.numbers)
     for group in pattern.by_columns:
         _, h = second(call, y.slot, inputs[group.seeds])
-        data[group.entries] = h[inputs[group.sources]]
-    return data
+        numbers[group.entries] = h[inputs[group.sources]]
+    return pattern.entries(numbers)
 
 
 def _blocks(
