@@ -88,6 +88,8 @@ def small(tmp_path_factory):
     table.write_text(text.replace(marker, cut + marker))
     (package / "functions.py").write_text("from .record import operators\n__all__ = []\n")
     finished(python(site, "-m", "ndtape.codegen"))
+    # Each life imports all of it: what is compiled once by Python need not be again.
+    finished(python(site, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", site))
     return site
 
 
