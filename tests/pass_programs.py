@@ -154,14 +154,14 @@ def network(text):
         return array(text)
     text.nets += 1
     cell = text.rng.choice([
-        "np.tanh(U @ h + u)", "np.tanh(U @ h)", "nt.sigmoid(h @ U + 0.1 * U[2]) - 0.3",
-        "np.tanh(m @ h + u * 0.5)",
+        "np.tanh(U @ h + u)", "np.tanh(m @ h)", "nt.sigmoid(h @ m + 0.1 * U[2]) - 0.3",
+        "np.tanh(m @ h + U @ u)",
     ])  # fmt: skip
     given = ", ".join(text.rng.choice(text.arrays) for _ in range(3))
     text.add(f"u = np.concatenate([{given}])")
     text.add("m = U + u * 0.1")
     text.add("h = u")
-    text.add(f"for _ in range({text.rng.choice([2, 3, 20])}):")
+    text.add(f"for _ in range({text.rng.choice([3, 20])}):")
     text.add(f"    h = {cell}")
     branching._set(text, f"h.sum() * 0.2 + {text.some()} * h[3]")
     return None

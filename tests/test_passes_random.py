@@ -234,7 +234,7 @@ def planted(code, error, i):
 def test_planted_errors_are_caught(monkeypatch, level, error):
     """A pass that does nothing but one thing wrong."""
     caught = tried = 0
-    for seed in range(8):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
 
         def wrong(code, goal, rng=rng):
@@ -251,4 +251,4 @@ def test_planted_errors_are_caught(monkeypatch, level, error):
                     recorded.check(code, {name}, level)
                 except AssertionError:
                     caught += 1
-    assert tried > 15 and caught > 0.9 * tried
+    assert tried > 10 and caught > 0.9 * tried, (caught, tried)
