@@ -15,7 +15,7 @@ import pass_programs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replays import close, copied
+from replays import copied
 
 import ndtape as nt
 from ndtape.errors import ChangedShapeError
@@ -63,7 +63,7 @@ def cases(seed, length=6, kinds=pass_programs.EVERYTHING):
 
 
 class Swept(NamedTuple):
-    """What sweeps found for a vector of inputs: numbers, or the recorded guard that stopped them."""
+    """What sweeps found for a vector of inputs: numbers, or the guard that stopped them."""
 
     values: np.ndarray
     gradient: np.ndarray
@@ -148,11 +148,9 @@ def stepwise(code, goal, names=NAMES):
 def check_levels(recorded):
     for level in LEVELS:
         for reverse in (True, False):
-            last, done = recorded.case.code, set()
-            for name, last in stepwise(last, Goal(level, reverse)):
-                done.add(name)
-            if done:
-                recorded.check(last, done, level, reverse)
+            steps = list(stepwise(recorded.case.code, Goal(level, reverse)))
+            if steps:
+                recorded.check(steps[-1][1], [name for name, _ in steps], level, reverse)
 
 
 def check_single(recorded, name):
