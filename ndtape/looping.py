@@ -28,6 +28,7 @@ from .ops import (
     REVERSE,
     SPAN_WORDS,
 )
+from .passes import DEFAULT_LEVEL, Goal, OptimisedTape, code_of, expected_seconds, optimised
 from .run import (
     ALIGNMENT,
     COLUMNS,
@@ -51,6 +52,7 @@ KIND_OF = {"forward": "forward", "reverse": "reverse", "tangent": "tangent",
 FIRST_BUDGET, LARGEST_BUDGET = 1 << 14, 1 << 24  # slots times steps of a piece
 RELEASING = 1 << 14  # slots times steps from which other threads may run meanwhile
 IN_ONE = 1 << 18  # slots times steps that a sweep over the outer tape does without a pause
+SLOT_SECONDS = 5e-9  # a slot forwards and backwards, about
 SCHEDULE = "give nt.scan a schedule, such as checkpoint=nt.schedules.sqrt()"
 NO_FLOATS, NO_WORDS = np.zeros(0), np.zeros((0, 3), np.int64)
 _stamps = itertools.count(1)  # each runner has 2**30 of its own, as exact floats
@@ -77,21 +79,36 @@ class Form(NamedTuple):
         return sum(self.carry) + self.steps * sum(self.ys) + 1
 
 
-class LoopBody(NamedTuple):
+class LoopBody:
     """A body under one pattern of branches, its inputs in front in the order of `Form`."""
 
-    tape: Tape
-    leading: int  # instructions that are inputs
-    results: np.ndarray  # rows (slot, size, place in the carry or -1 - number of ys)
-    lean: Tape | None = None  # the same after the passes
-    lean_results: np.ndarray | None = None
+    def __init__(self, tape: Tape, leading: int, results: np.ndarray) -> None:
+        self.tape = tape
+        self.leading = leading  # instructions that are inputs
+        self.results = results  # rows (slot, size, place in the carry or -1 - number of ys)
+        self.level = 0  # of the passes that it has gone through
+        self.swept: tuple[Tape, np.ndarray] = tape, results  # what new runners sweep: see there
 
-    @property
-    def swept(self) -> tuple[Tape, np.ndarray]:
-        """What sweeps go over, and the rows of results there."""
-        if self.lean is None or self.lean_results is None:
-            return self.tape, self.results
-        return self.lean, self.lean_results
+    def optimise(self, level: int) -> None:
+        """Let new runners sweep what the passes make of the body, and of the loops in it."""
+        for call in self.tape.calls:
+            if call.loop is not None:
+                call.loop.optimise(level)
+        if level == self.level:
+            return
+        sizes = self.results[:, 1]
+        slots = [first + np.arange(size) for first, size in self.results[:, :2].tolist()]
+        code = code_of(self.tape, self.leading, np.concatenate([np.zeros(0, np.int64), *slots]))
+        better = optimised(code, Goal(level=level, parts=tuple(sizes.tolist())))
+        self.level, self.swept = level, (self.tape, self.results)
+        if better is not code:
+            rows = self.results.copy()
+            rows[:, 0] = better.results[np.cumsum(sizes) - sizes]
+            self.swept = OptimisedTape(better), rows
+
+    def pays(self, steps: int) -> bool:
+        """Whether a single sweep over so many steps takes as long as the passes would."""
+        return steps * self.tape.slots * SLOT_SECONDS > expected_seconds(len(self.tape))
 
 
 Operand = np.ndarray | int  # plain numbers, or the first slot outside
@@ -131,6 +148,7 @@ class Runner:
         self.form, self.schedule, self.record = form, schedule, record
         self.bodies = bodies  # shared: other runners add to it, too
         self.works: list[Workspace] = []
+        self.swept: list[tuple[Tape, np.ndarray]] = []  # by body: what, and the rows of results
         self.block = np.zeros(len(LOOP), np.int64)
         self.address = where(self.block)
         self.numbers: dict[str, np.ndarray] = {}
@@ -202,10 +220,13 @@ class Runner:
     def _meet(self) -> None:
         """Workspaces for bodies that have come in, all over the same numbers."""
         for body in self.bodies[len(self.works) :]:
+            if not body.level and body.pays(self.form.steps):
+                body.optimise(DEFAULT_LEVEL)
             work = Workspace(body.swept[0])
             work.lay_out()
             self.works.append(work)
-        slots = max(body.swept[0].slots for body in self.bodies[: len(self.works)])
+            self.swept.append(body.swept)
+        slots = max(tape.slots for tape, _ in self.swept)
         if slots > self.slots:
             row, self.row = self.row, slots - sum(self.form.captured)
             self.slots = slots
@@ -218,12 +239,12 @@ class Runner:
         for name, array in self.numbers.items():
             self._set(**{name: where(array)})
         table = np.zeros((len(self.works), len(BODY)), np.int64)
-        for line, work, body in zip(table, self.works, self.bodies, strict=False):
+        every = zip(table, self.works, self.bodies, self.swept, strict=False)
+        for line, work, body, (tape, results) in every:
             for name, array in self.numbers.items():
                 work.arrays[name] = array
                 work.frame[COLUMNS[name]] = where(array)
             work.capacity = NEVER_GROWS
-            tape, results = body.swept
             work.enter(tape.chunks[0])
             line[:] = (
                 work.frame_address, body.leading, len(tape), tape.slots, where(results),

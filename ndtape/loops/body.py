@@ -17,7 +17,6 @@ from .. import nest
 from ..errors import ArgumentError
 from ..looping import LoopBody
 from ..ops import CODES, WIDE_CODES
-from ..passes import Goal, OptimisedTape, code_of, optimised
 from ..record.arrays import Array, as_array, of_span, view
 from ..record.core import Recorder, disarm_all, recording_on, user_line
 from ..record.scopes import Captured, Scope, place
@@ -154,22 +153,7 @@ class Body(NamedTuple):
             if spec.size:
                 rows.append((int(moved[slot]), spec.size, where))
         results = np.array(rows, np.int64).reshape(-1, 3)
-        return LoopBody(tape, leading, results, *lean(tape, leading, results))
-
-
-def lean(
-    tape: Tape, leading: int, results: np.ndarray
-) -> tuple[OptimisedTape | None, np.ndarray | None]:
-    """The body after the passes, and the rows of its results; None where they find nothing."""
-    sizes = results[:, 1]
-    slots = [first + np.arange(size) for first, size in results[:, :2].tolist()]
-    code = code_of(tape, leading, np.concatenate([np.zeros(0, np.int64), *slots]))
-    better = optimised(code, Goal(parts=tuple(sizes.tolist())))
-    if better is code:
-        return None, None
-    moved = results.copy()
-    moved[:, 0] = better.results[np.cumsum(sizes) - sizes]
-    return OptimisedTape(better), moved
+        return LoopBody(tape, leading, results)
 
 
 def inline(

@@ -59,6 +59,7 @@ class Loop:
         self.raw: list[Body] = []  # until the loop is on a tape
         self.bodies: list[LoopBody] = []
         self.open = True  # more may be captured
+        self.level: int | None = None  # of the passes, once somebody has asked for them
         self.sites: Counter[tuple[str, int]] = Counter()  # lines whose guards have flipped
 
     @property
@@ -125,6 +126,8 @@ class Loop:
         elif fresh:
             raise self._changed()
         self.bodies.append(body.laid(self.order, inputs))
+        if self.level is not None:
+            self.bodies[-1].optimise(self.level)
 
     def _captured_numbers(self, runner: Runner, captured: Captured) -> np.ndarray:
         """In a replay: what is captured lies in front of the body's numbers."""
@@ -184,6 +187,12 @@ class Loop:
                     f"y{path_text(path)} of {self.name} is {one} in one branch and {other} in "
                     f"another: all steps must return alike [{core.user_line()}]"
                 )
+
+    def optimise(self, level: int) -> None:
+        """Send all bodies, also those that are yet to come, through the passes of a level."""
+        self.level = level
+        for body in self.bodies:
+            body.optimise(level)
 
     # --- running ----------------------------------------------------------------------------------
 

@@ -2,17 +2,24 @@
 
 from .code import Code, Columns, Goal, code_of, sizes_of
 from .optimised import OptimisedTape
-from .pipeline import PASSES, Pass, optimised
+from .pipeline import DEFAULT_LEVEL, PASSES, Pass, Step, checked_level, expected_seconds, optimised
+from .report import Optimisation, Report
 from .sealing import quiet, rearranged, seal
 
 __all__ = [
+    "DEFAULT_LEVEL",
     "PASSES",
     "Code",
     "Columns",
     "Goal",
+    "Optimisation",
     "OptimisedTape",
     "Pass",
+    "Report",
+    "Step",
+    "checked_level",
     "code_of",
+    "expected_seconds",
     "optimised",
     "quiet",
     "rearranged",

@@ -21,12 +21,13 @@ class OptimisedTape(Tape):
     instruction each one stands for.
     """
 
-    __slots__ = ("code", "_writers")
+    __slots__ = ("code", "steps", "_writers")
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, recorded: Tape | None = None) -> None:
         columns, count = code.columns, code.length
         super().__init__(max(count, 1))
         self.code = code
+        self.steps: list[Any] = []  # what the passes have done, where that was asked for
         self._writers: np.ndarray | None = None
         self.extend_pools(columns)
         chunk = self.chunks[0]
@@ -44,6 +45,21 @@ class OptimisedTape(Tape):
             self.codes |= {WIDE_CODES["dot"]}
             self.codes |= set(np.unique(columns["m"][at + nest.KIND_WORD]).tolist()) - {0}
         self.disarm()
+        if recorded is not None:
+            self._take_names(recorded)
+
+    def _take_names(self, recorded: Tape) -> None:
+        """Names of inputs, which lie where they lay, and the lines of all instructions."""
+        end = self.slot_of_index(self.code.inputs)
+        self.names = {slot: name for slot, name in recorded.names.items() if slot < end}
+        lines = recorded.lines
+        if lines is not None:
+            self.keep_lines([lines[i] for i in self.code.positions.tolist()])
+
+    @property
+    def results(self) -> np.ndarray:
+        """The slots of what was wanted, in that order."""
+        return self.code.results
 
     def slot_of_index(self, i: int) -> int:
         out = self.code.columns["out"]

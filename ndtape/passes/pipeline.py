@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..errors import ArgumentError
+from ..tape import BYTES_PER_INSTRUCTION
 from .code import Code, Goal
 from .fusion import fuse
 from .settling import settle
@@ -30,9 +33,71 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def optimised(code: Code, goal: Goal) -> Code:
-    """The code after all passes of a level, in order."""
+LEVELS = range(4)
+DEFAULT_LEVEL = 2
+# What passes cost, in seconds: a run of all of them, more for each instruction, and loading what is
+# compiled of them, once a process.
+FIXED, EACH, LOADING = 2e-3, 3e-7, 0.1
+
+
+def checked_level(level: int) -> int:
+    """Raises `ArgumentError` for what is no level."""
+    if level not in LEVELS or isinstance(level, bool):
+        raise ArgumentError(f"the levels of optimisation are 0, 1, 2 and 3, not {level!r:.40}")
+    return int(level)
+
+
+class Step(NamedTuple):
+    """What one pass has left, and what it has taken."""
+
+    name: str
+    instructions: int
+    slots: int
+    bytes: int  # of the program: instructions, constants and words
+    seconds: float = 0.0
+
+
+class Pace:
+    """How much longer than expected passes take on this machine; None before the first time."""
+
+    factor: float | None = None
+
+    def learn(self, length: int, seconds: float) -> None:
+        fresh = seconds / (FIXED + EACH * length)
+        if self.factor is None:
+            self.factor = 1.0  # the first time loads what is compiled
+        else:
+            self.factor = min(max(0.5 * (self.factor + fresh), 0.1), 20.0)
+
+
+_pace = Pace()
+
+
+def expected_seconds(length: int) -> float:
+    """About how long the passes would take for as many instructions."""
+    loading = LOADING if _pace.factor is None else 0.0
+    return loading + (_pace.factor or 1.0) * (FIXED + EACH * length)
+
+
+def optimised(code: Code, goal: Goal, steps: list[Step] | None = None) -> Code:
+    """The code after all passes of a level, in order; `steps` learns what each has done."""
+    begin, length = time.perf_counter(), code.length
+    if steps is not None:
+        steps.append(step_of("recorded", code))
     for one in PASSES:
-        if one.level <= goal.level:
-            code = one.run(code, goal) or code
+        if one.level > goal.level:
+            continue
+        start = time.perf_counter()
+        better = one.run(code, goal)
+        seconds = time.perf_counter() - start
+        code = better or code
+        if steps is not None:
+            steps.append(step_of(one.name, code, seconds))
+    if goal.level:
+        _pace.learn(length, time.perf_counter() - begin)
     return code
+
+
+def step_of(name: str, code: Code, seconds: float = 0.0) -> Step:
+    pools = code.columns["k"].nbytes + code.columns["m"].nbytes
+    return Step(name, code.length, code.slots, BYTES_PER_INSTRUCTION * code.length + pools, seconds)

@@ -69,7 +69,7 @@ def _program(signature: Any, program: Program) -> list[str]:
     for j, trace in enumerate(program.traces):
         lines.append(
             f"    tape {j}: {many(len(trace.tape), 'instruction')}"
-            f"{f' (fused: {trace.lean_length})' if trace.lean_length else ''}, "
+            f"{f' (optimised: {trace.lean_length})' if trace.lean_length else ''}, "
             f"{many(len(trace.guards), 'guard')}, {many(trace.all_runs, 'run')}"
         )
     return lines

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
+from ..passes import DEFAULT_LEVEL, Report, checked_level
 from ..run import Workspace
 from ..tape import Tape
 from .captures import Captures
 from .explain import Explanation
 from .parameters import Choice, Parameters
-from .plans import Plan
+from .plans import Plan, optimised_now
 from .program import Program, Trace, input_values
 from .recording import record
 from .replay import fast_gradient, fast_value, second_order
@@ -73,6 +74,7 @@ class Function:
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
         max_tapes: int = 64,
+        optimize: int = DEFAULT_LEVEL,
     ) -> None:
         if not callable(f):
             raise ArgumentError(f"nt.function takes a function, not {f!r:.60}")
@@ -91,6 +93,7 @@ class Function:
         )
         self._complete_statics()
         self.max_tapes = max_tapes
+        self.level = checked_level(optimize)
         update_wrapper(self, f, updated=())
         self.name = getattr(f, "__qualname__", None) or type(f).__name__
         self.clear()
@@ -104,7 +107,7 @@ class Function:
     @property
     def options(self) -> tuple[Any, ...]:
         """What was asked for besides the function."""
-        return self.static_argnums, self.static_argnames, self.max_tapes
+        return self.static_argnums, self.static_argnames, self.max_tapes, self.level
 
     def _complete_statics(self) -> None:
         """An argument named by position is also static when it comes by name, and vice versa."""
@@ -159,7 +162,7 @@ class Function:
         nums = (
             [i - 1 if i > 0 else i for i in self.static_argnums] if bound else self.static_argnums
         )
-        return Function(f, tuple(nums), self.static_argnames, self.max_tapes)
+        return Function(f, tuple(nums), self.static_argnames, self.max_tapes, self.level)
 
     def __reduce__(self) -> Any:
         """A decorated function is found by its name; others are built again, without tapes."""
@@ -168,7 +171,7 @@ class Function:
             found = getattr(found, name, None)
         if found is self:
             return self.f.__qualname__
-        return Function, (self.f, self.static_argnums, self.static_argnames, self.max_tapes)
+        return Function, (self.f, *self.options)
 
     def __copy__(self) -> Function:
         return Function(self.f, *self.options)
@@ -335,6 +338,30 @@ class Function:
             + sum(h.instructions for h in hot),
         )
 
+    def optimize(self, level: int = DEFAULT_LEVEL) -> Report:
+        """Send all tapes through the passes of a level now, and those to come when it pays.
+
+        Level 0 replays what was recorded; 1 keeps every bit of values and gradients; 2, the
+        default, also adds up products and adjoints in another order; 3 takes numbers for real
+        ones (``x * 0`` is 0, ``x / 3`` is ``x * (1 / 3)``).  Returns a report to print: for values
+        and for the gradient of each tape, what each pass has left and how long it took.  Loops
+        (`nt.scan`) go through the passes with the tape that they are on.  Raises `ArgumentError`
+        for another level.
+
+        >>> import ndtape as nt
+        >>> @nt.function
+        ... def f(x):
+        ...     return nt.sin(x * 2.0 * 0.5) + 0.0 * 1.0
+        >>> f(1.0) == nt.sin(1.0)
+        True
+        >>> report = f.optimize()
+        >>> report[0].before.instructions, f(1.0) == nt.sin(1.0)
+        (5, True)
+        """
+        self.level = checked_level(level)
+        traces = [trace for program in self.all_programs() for trace in program.traces]
+        return Report([part for trace in traces for part in optimised_now(trace, level, self.name)])
+
     def explain(self) -> Explanation:
         """Why there are as many tapes as there are: print it."""
         return Explanation(self.name, self.states.values(), self.captures)
@@ -361,6 +388,7 @@ def function(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
     max_tapes: int = 64,
+    optimize: int = DEFAULT_LEVEL,
 ) -> Any:
     """Decorator: record `f` once for each kind of arguments, then replay it without Python.
 
@@ -374,6 +402,9 @@ def function(
     Where Python looks at a number (`if`, `while`, an index), the recording depends on it: it is a
     *guard*, and a replay that would go another way changes to the tape of that way, or records
     it.  `max_tapes` limits the tapes of a signature: `TooManyTapesError` names the comparison.
+
+    A tape that is replayed for long goes through passes that make it faster; `optimize` is their
+    level, 0 to 3, see `Function.optimize` and docs/passes.md.
 
     Arguments are floats, integers, booleans and arrays in containers; results are fresh
     numbers and arrays.  `f` should not have side effects: they happen when it is recorded, not
@@ -404,8 +435,9 @@ def function(
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             max_tapes=max_tapes,
+            optimize=optimize,
         )
-    made = Function(f, static_argnums, static_argnames, max_tapes)
+    made = Function(f, static_argnums, static_argnames, max_tapes, optimize)
     if not isinstance(f, types.FunctionType):
         return made
     # `nt.grad(nt.function(f))` in a loop finds its tapes again: they belong to f.  Kept by f, so

@@ -1,37 +1,51 @@
-"""What steady replays sweep: the tape of a trace after the passes.
+"""What steady replays sweep: the tape of a trace after the passes, and when these pay.
 
-Passes cost about as much as a few replays, so that a trace goes through them when it has been
-replayed `WARM` times.  Everything else (general calls, siblings, printing) stays with the tape as
-it was recorded: a replay that stops at a guard starts again there.
+Passes cost as much as some dozens of replays.  A trace goes through them when its replays have
+taken `PATIENCE` times as long: whoever calls it a few times pays nothing, and who calls it long
+pays 3 % at most before he gains.  Everything else (general calls, siblings, printing) stays with
+the tape as it was recorded: a replay that stops at a guard starts again there.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..passes import Goal, OptimisedTape, code_of, optimised
+from ..passes import Goal, OptimisedTape, Step, code_of, expected_seconds, optimised
 from .program import Slots, Trace
 
-WARM = 16  # replays
+PATIENCE = 32
+FIRST_LOOK = 16  # replays, after which one is timed
+CALL = 1e-6  # seconds that any fast call takes
 
 
-def is_warm(trace: Trace) -> bool:
-    return trace.all_runs >= WARM
+def calls_before(trace: Trace, seconds: float) -> int:
+    """After how many calls that take so long the passes have paid."""
+    return int(PATIENCE * expected_seconds(work_of(trace)) / max(seconds, CALL)) + 1
+
+
+def work_of(trace: Trace) -> int:
+    """How many instructions the passes would go through, those of loops included."""
+    loops = [call.loop for call in trace.tape.calls if call.loop is not None]
+    return len(trace.tape) + sum(len(body.tape) for loop in loops for body in loop.bodies)
 
 
 def lean(
-    trace: Trace, results: np.ndarray, goal: Goal, words: np.ndarray | None
-) -> OptimisedTape | None:
+    trace: Trace, results: np.ndarray, goal: Goal, words: np.ndarray | None,
+    steps: list[Step] | None = None,
+) -> OptimisedTape | None:  # fmt: skip
     """The tape of a trace after the passes; None where they find nothing to do.
 
     `words` are those of a workspace which takes no adjoints of some arguments.
     """
+    for call in trace.tape.calls:
+        if call.loop is not None:
+            call.loop.optimise(goal.level)
     code = code_of(trace.tape, trace.leading[0], results, words)
-    better = optimised(code, goal)
+    better = optimised(code, goal, steps)
     if better is code:
         return None
     trace.lean_length = better.length
-    return OptimisedTape(better)
+    return OptimisedTape(better, trace.tape)
 
 
 def output_slots(trace: Trace) -> np.ndarray:

@@ -8,6 +8,7 @@ becomes a gradient: for one array, for floats, for trees of both.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from operator import is_
 from threading import get_ident
@@ -17,12 +18,13 @@ import numpy as np
 
 from .. import nest
 from ..ops import FLIPPED, PLAN, WIDE_CODES
-from ..passes import Goal, OptimisedTape
+from ..passes import Goal, Optimisation, OptimisedTape, Step
 from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
 from ..run import COLUMNS, Workspace, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
-from .lean import WARM, is_warm, lean, output_slots, output_span
+from . import lean as policy
+from .lean import lean, output_slots, output_span
 from .pieces import Pieces
 from .program import Slots, Trace
 
@@ -40,6 +42,8 @@ NO_LIMIT = 1 << 40  # steps of a loop in a fast call, which is short: see `fits`
 LONGEST_CALL = 0.01  # seconds
 PRODUCT = 0.03  # of the time of another operation: one of a sum of products
 KERNEL = 20.0  # operations that a kernel's call costs
+TIMED_CALLS, TIMED_SECONDS = 32, 2e-4
+SLOWER = 1.01  # of the time before: what has been optimised and takes longer is not used
 VALUES, GRADIENT, SECOND = range(3)
 Key = tuple[int, int, int, int]  # one of these, root, first and count of the numbers wanted
 
@@ -47,20 +51,21 @@ Key = tuple[int, int, int, int]  # one of these, root, first and count of the nu
 class Hot:
     """A workspace of a trace for fast calls, which are atomic: no caller needs one of his own.
 
-    It is over the recorded tape, or over `lean`, what the passes have made of it.
+    It is over the recorded tape, or over `lean`, what the passes have made of it; `final` says that
+    nothing better is to come.
     """
 
     def __init__(
-        self, trace: Trace, words: np.ndarray | None = None, warm: bool = False,
+        self, trace: Trace, words: np.ndarray | None = None, final: bool = False,
         lean: OptimisedTape | None = None,
     ) -> None:  # fmt: skip
-        self.trace, self.words, self.warm, self.lean = trace, words, warm, lean
+        self.trace, self.words, self.final, self.lean = trace, words, final, lean
         self.tape: Tape = trace.tape if lean is None else lean
+        # A final one of its own: loops on the tape may have gone through passes meanwhile.
+        self.work = Workspace(self.tape) if final else trace.borrow()
         if lean is None:
-            self.work = trace.borrow()
+            self.work.leading = trace.leading
             self.work.own_words = words
-        else:
-            self.work = Workspace(lean)
         self.calls = np.zeros(1, np.uint64)
         self.length = len(self.tape)
         self.work._prepare(self.length)
@@ -68,6 +73,7 @@ class Hot:
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
+        self.left: int | None = None  # calls until a plan that is made now must be looked at again
         self.lock = threading.Lock()  # held by a call in pieces
 
     def replay(self, words: np.ndarray) -> Any:
@@ -97,8 +103,9 @@ class Hot:
             second = mode == SECOND
             known, inputs = self.trace.leading
             if self.lean is not None:
-                root = int(self.lean.code.results[0])
-                first = root if mode == VALUES else first
+                root = int(self.lean.results[0])
+                if mode == VALUES:
+                    first, count = root, len(self.lean.results)
             words = {
                 "forward": address("forward"),
                 "reverse": address("reverse") if mode == GRADIENT else 0,
@@ -112,6 +119,25 @@ class Hot:
             self.plans[key] = np.array([words[name] for name in PLAN], np.uint64)
         return self.plans[key]
 
+    def time(self, key: Key, numbers: np.ndarray | None = None) -> float | None:
+        """Seconds of a call, by default of one like the last; None where it stops at a guard."""
+        words = self.plan(key)
+        if numbers is None:
+            numbers = self.work.arrays["v"][: self.trace.leading[1]].copy()
+        runs = int(words[RUNS])
+        outs = [np.empty(int(words[COUNT])) for _ in range(1 + (key[0] == SECOND))]
+        given = (numbers,) if key[0] != SECOND else (numbers, np.ones(len(numbers)))
+        call = entry("replay_second") if key[0] == SECOND else self.replay(words)
+        start, count = time.perf_counter(), 0
+        while count < TIMED_CALLS and (count < 1 or time.perf_counter() - start < TIMED_SECONDS):
+            status, _ = call(address_of(words), *given, *outs)
+            count += 1
+            if status:
+                break
+        seconds = (time.perf_counter() - start) / count
+        words[RUNS] = runs
+        return None if status else seconds
+
     def stop(self, function: Function, status: int, call: float) -> None:
         """A call ended early: the general way goes on from there, with the values so far.
 
@@ -123,9 +149,7 @@ class Hot:
         with self.trace.lock:
             if self.retired:
                 return
-            for words in self.plans.values():
-                words[INPUTS] = NEVER  # no number of inputs: the next fast call makes a new plan
-            self.retired = True
+            self.refuse()
             if int(self.calls[0]) == int(call):  # none came in between, and now none can
                 flipped = self.work.frame[COLUMNS["status"]] == FLIPPED
                 self.work.frame[COLUMNS["status"]] = 0
@@ -137,6 +161,12 @@ class Hot:
                     self.stopped += stopped
                     function.stopped[get_ident()] = self.trace, work
             self.trace.retire(self)
+
+    def refuse(self) -> None:
+        """No number of inputs fits from now on: the next fast call makes a new plan."""
+        for words in self.plans.values():
+            words[INPUTS] = NEVER
+        self.retired = True
 
     def _again(self) -> Workspace:
         """The recorded tape with the inputs of the last call: other values may be missing."""
@@ -158,15 +188,15 @@ class Plan:
         self.words = words  # alive as long as its address is used
         self.address = address_of(words)
         self.run = self.replay = hot.replay(words)
-        if not hot.warm:
-            self.left, self.run = WARM, self._counted
+        if hot.left is not None:
+            self.left, self.run = hot.left, self._counted
         self.captures: Any = None  # as `plan_for` has found them
         self.changed: Any = None
         self.count = int(words[COUNT])
         self.bound = bound
 
     def _counted(self, address: int, *vectors: Any) -> tuple[int, float]:
-        """A call while the trace is not warm yet; the one after the last asks for a new plan."""
+        """A call that is counted; the one after the last asks for a new plan."""
         self.left -= 1
         return self.replay(address, *vectors) if self.left >= 0 else (-1, 0.0)
 
@@ -418,7 +448,7 @@ def plan_for(
             return None
         first = span[0]
         key = VALUES, first, first, span[1] - first
-        hot, words = hot_words(trace, None, key)
+        hot, words = hot_words(trace, None, key, function.level)
     else:
         result = trace.output.single
         if not isinstance(result, Slots) or result.shape is not None or result.dtype is not float:
@@ -428,7 +458,8 @@ def plan_for(
         if not spans:
             return None
         first, end = min(s[0] for s in spans), max(s[1] for s in spans)
-        hot, words = hot_words(trace, chosen, (mode, result.start, first, end - first))
+        key = mode, result.start, first, end - first
+        hot, words = hot_words(trace, chosen, key, function.level)
     made = _laid_out(function, hot, words, bound, args, kwargs, positions)
     made.captures, made.changed = captures, captures.changed
     if program is not None and program.parameters is not None:
@@ -452,35 +483,102 @@ def _laid_out(
     return Trees(function, hot, words, bound, positions, args, kwargs)
 
 
-def hot_words(trace: Trace, chosen: list[int] | None, key: Key) -> tuple[Hot, np.ndarray]:
+def hot_words(
+    trace: Trace, chosen: list[int] | None, key: Key, level: int
+) -> tuple[Hot, np.ndarray]:
     """The workspace of fast calls, one for all that want adjoints of the same arguments, and the
     words of a plan for it."""
     quiet = None if chosen is None else trace.quiet_words(tuple(chosen))
     group = None if quiet is None else tuple(chosen or ())
     with trace.lock:
-        if is_warm(trace):
-            hot = _warm_hot(trace, group, quiet, key)
-            if hot.lean is not None and key[0] == VALUES:
-                key = (*key[:3], len(hot.lean.code.results))
-        else:
-            if (False, group) not in trace.hot:
-                trace.hot[False, group] = Hot(trace, quiet)
-            hot = trace.hot[False, group]
+        cold = trace.hot.get((False, group))
+        final = final_place(group, key)
+        if final not in trace.hot and level and (trace.forced or _pays(trace, cold, key)):
+            _final(trace, group, quiet, key, level)
+            if not trace.forced:
+                _keep_the_faster(trace, cold, trace.hot[final], key)
+        hot: Hot | None = trace.hot.get(final, cold)
+        if hot is None:
+            hot = trace.hot[False, group] = Hot(trace, quiet)
+        hot.left = _calls_left(trace, hot, key, level)
         return hot, hot.plan(key)
 
 
-def _warm_hot(trace: Trace, group: Any, quiet: np.ndarray | None, key: Key) -> Hot:
-    """Fast calls for one kind of results, values or what starts from one root."""
+def final_place(group: Any, key: Key) -> Any:
+    """Where the final workspace is kept: for all values, or for what starts from one root."""
     mode, root, *_ = key
-    reverse = mode != VALUES
-    place = reverse, group, root if reverse else -1
-    if place not in trace.hot:
-        results = np.array([root]) if reverse else output_slots(trace)
-        trace.hot[place] = Hot(
-            trace, quiet, True, lean(trace, results, Goal(reverse=reverse), quiet)
-        )
-    hot: Hot = trace.hot[place]
+    return (True, group, -1 if mode == VALUES else root)
+
+
+def _final(
+    trace: Trace, group: Any, quiet: np.ndarray | None, key: Key, level: int,
+    steps: list[Step] | None = None,
+) -> Hot:  # fmt: skip
+    """Enter the workspace of fast calls over what the passes make of a trace."""
+    reverse = key[0] != VALUES
+    results = np.array([key[1]]) if reverse else output_slots(trace)
+    made = lean(trace, results, Goal(level, reverse), quiet, steps)
+    hot = trace.hot[final_place(group, key)] = Hot(trace, quiet, True, made)
     return hot
+
+
+def optimised_now(trace: Trace, level: int, name: str) -> list[Optimisation]:
+    """Let all fast calls of a trace, those that there are and others, go through the passes."""
+    trace.renew()
+    trace.forced, trace.lean_length = True, 0
+    found: list[Optimisation] = []
+    if not level or not fits(trace, GRADIENT):
+        return found
+    single = trace.output.single
+    modes = [("values", VALUES, -1)] if len(output_slots(trace)) else []
+    if isinstance(single, Slots) and single.shape is None and single.dtype is float:
+        modes.append(("gradient", GRADIENT, single.start))
+    for title, mode, root in modes:
+        steps: list[Step] = []
+        with trace.lock:
+            _final(trace, None, None, (mode, root, 0, 0), level, steps)
+        goal = Goal(level, reverse=mode != VALUES)
+        found.append(Optimisation(f"{name}, {title}", goal, steps))
+    return found
+
+
+def _pays(trace: Trace, cold: Hot | None, key: Key) -> bool:
+    """Whether calls have taken so long that passes do not count."""
+    if cold is None or trace.all_runs < policy.FIRST_LOOK:
+        return False
+    seconds = trace.seconds.get(key[0]) or cold.time(key)
+    if seconds is None:
+        return False
+    trace.seconds[key[0]] = seconds
+    return trace.all_runs >= policy.calls_before(trace, seconds)
+
+
+def _calls_left(trace: Trace, hot: Hot, key: Key, level: int) -> int | None:
+    """How many calls may come before the question is asked again; None: any number."""
+    if hot.final or not level:
+        return None
+    seconds = trace.seconds.get(key[0])
+    if seconds is None:
+        return policy.FIRST_LOOK
+    return max(policy.calls_before(trace, seconds) - trace.all_runs, policy.FIRST_LOOK)
+
+
+def _keep_the_faster(trace: Trace, cold: Hot | None, fresh: Hot, key: Key) -> None:
+    """Go on with the recorded tape where the passes have made nothing better of it."""
+    if cold is None or fresh.lean is None:
+        return
+    numbers = cold.work.arrays["v"][: trace.leading[1]].copy()
+    best = [float("inf")] * 2
+    for _ in range(3):
+        for j, hot in enumerate((cold, fresh)):
+            seconds = hot.time(key, numbers)
+            if seconds is None:
+                return  # a guard flips: what is optimised stays
+            best[j] = min(best[j], seconds)
+    if best[1] > SLOWER * best[0]:
+        place = next(place for place, hot in trace.hot.items() if hot is fresh)
+        trace.hot[place] = Hot(trace, fresh.words, True)
+        trace.lean_length = 0
 
 
 def reader(trace: Trace, first: int | None) -> Callable[[np.ndarray], Any] | None:

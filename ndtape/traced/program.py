@@ -138,6 +138,8 @@ class Trace:
         self.words: dict[tuple[int, ...], np.ndarray | None] = {}
         self.lock = threading.RLock()  # held where fast calls are prepared, or come to an end
         self.cost: float | None = None  # of a fast call, see replay.py
+        self.seconds: dict[int, float] = {}  # that one took, by its mode, see plans.py
+        self.forced = False  # to go through the passes at once
         self.lean_length = 0  # of what steady replays sweep, see lean.py
         self.hot: dict[Any, Any] = {}  # workspaces of fast calls, see replay.py
 
@@ -178,6 +180,13 @@ class Trace:
     def all_runs(self) -> int:
         """Replays and recordings that ended on this tape, fast calls included."""
         return self.runs + self.fast_runs + sum([int(h.runs) for h in list(self.hot.values())])
+
+    def renew(self) -> None:
+        """Let the next fast calls make plans of their own."""
+        with self.lock:
+            for hot in {id(hot): hot for hot in self.hot.values()}.values():
+                hot.refuse()
+                self.retire(hot)
 
     def retire(self, hot: Any) -> None:
         """Fast calls no longer use this workspace; what it has counted is kept."""
