@@ -247,7 +247,7 @@ class Blocks:
 
 def place_of(array: np.ndarray) -> int:
     """The address of an array that may be empty, or not be written into."""
-    return int(array.ctypes.data)
+    return int(array.__array_interface__["data"][0])  # a fifth of the time of array.ctypes
 
 
 def result_slots(trace: Trace) -> np.ndarray:

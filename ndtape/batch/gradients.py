@@ -17,7 +17,7 @@ from ..transforms.gradients import Gradient
 from ..trees import flatten, unflatten
 from .forms import NO_SLOTS, Wanted
 from .lanes import Sweeps
-from .rows import Axes, Rows, arranged, evaluated, merged, spread
+from .rows import Axes, Rows, arranged, evaluated, gathered, merged, spread
 
 
 def gradients(of: Gradient, function: Function, rows: Rows, out_axes: Axes) -> tuple[Any] | None:
@@ -140,6 +140,58 @@ def pulled(
             terms.append(np.moveaxis(part, 0, axis))
             own += size
     return terms
+
+
+def sloped(
+    function: Function, rows: Rows, moving: Sequence[bool]
+) -> tuple[Any, np.ndarray | None] | None:
+    """Results of rows, and the derivative of each with respect to its leaves that are `moving`.
+
+    The derivatives are a matrix with a row for each row, None where results are no single numbers.
+    None where rows must be taken one by one.
+    """
+
+    def wanted(bound: Bound) -> Wanted:
+        spans, chosen = leaf_spans(bound), [j for j, _ in _chosen(rows, bound, moving)]
+        return Wanted((0,), None, own=slots_of([spans[j] for j in chosen]), chosen=tuple(chosen))
+
+    found = evaluated(function, rows, (), wanted)
+    if found is None:
+        return None
+    single = all(_is_number(trace.output) for trace in found.rows)
+    return gathered(found, 0), found.adjoints if single else None
+
+
+def _is_number(output: Any) -> bool:
+    """Whether the result of a trace is one number that has derivatives, or a constant."""
+    if len(output.parts) != 1:
+        return False
+    part = output.parts[0]
+    if isinstance(part, Slots):
+        return not part.shape and np.dtype(part.dtype).kind == "f"
+    return isinstance(part, float)
+
+
+def weighted(
+    rows: Rows, moving: Sequence[bool], shapes: Sequence[tuple[int, ...]], w: np.ndarray,
+    slopes: np.ndarray,
+) -> list[Any]:  # fmt: skip
+    """What `pulled` gives, from the derivatives of rows that `sloped` gave."""
+    with np.errstate(all="ignore"):
+        terms = np.multiply(slopes.T, w, out=np.empty(slopes.shape[::-1]))
+    if not w.all():
+        terms[:, w == 0.0] = 0.0  # also where a slope is infinite
+    found, place = [], 0
+    axes = [axis for axis, moves in zip(rows.axes, moving, strict=True) if moves]
+    for axis, shape in zip(axes, shapes, strict=True):
+        size = math.prod(shape)
+        part = terms[place : place + size]
+        place += size
+        if axis is None:
+            found.append(part.sum(axis=1).reshape(shape))
+        else:
+            found.append(np.moveaxis(part.reshape(*shape, len(w)), -1, axis))
+    return found
 
 
 def _chosen(rows: Rows, bound: Bound, moving: Sequence[bool]) -> list[tuple[int, int | None]]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..ops import WIDE_CODES
 from ..run import Workspace
-from ..traced.program import Outcome, Program, Trace
-from .forms import TO_THE_END, Form, Found, Numbers, Wanted, result_slots, seeded
+from ..traced.program import Outcome, Program, Slots, Trace
+from .forms import TO_THE_END, Form, Found, Numbers, Wanted, result_slots, seeded, size_of
 
 HOT = 1024  # rows from which passes pay
 LEVEL = 2  # of the passes
@@ -87,7 +87,7 @@ class Sweeps:
 
     def results(self, trace: Trace) -> np.ndarray:
         """The matrix of all traces that have as many result slots as this one."""
-        count = len(result_slots(trace))
+        count = sum(size_of(part) for part in trace.output.parts if isinstance(part, Slots))
         if count not in self.matrices:
             self.matrices[count] = np.empty((self.count, count))
         return self.matrices[count]

@@ -8,6 +8,7 @@ with every transform in any order.  Few rows are recorded one after the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -33,11 +34,12 @@ from ..transforms.custom import described, ruled
 from ..transforms.gradients import gradient_of
 from ..transforms.linear_maps import jvp, vjp
 from ..trees import flatten, unflatten
-from .gradients import gradients, pulled
+from .gradients import gradients, pulled, sloped, weighted
 from .rows import Axes, Rows, called, has_none, joined, loop, of_no_rows, placed, spread, swept
 
 FEW = 16  # rows from which a call serves them; fewer are recorded one by one
 MOST_ADJOINTS = 1 << 22  # numbers that are added up in one piece
+MOST_SLOPES = 32  # numbers a row whose derivatives are taken together with the value
 MOST_INLINE = 1 << 16  # instructions of all rows on a tape that is replayed
 
 
@@ -155,7 +157,7 @@ def _recorded(function: Function, rows: Rows, out_axes: Axes) -> tuple[Any] | No
     rule = Rule(plan, rows)
     operands = [x for x, numeric in zip(rows.leaves, plan.numeric, strict=True) if numeric]
     numbers = [x.value if recording(x) else np.asarray(x) for x in operands]
-    tree = swept(function, rule.rows(numbers), 0)
+    tree = rule.evaluated(numbers, core.transform_depth.get() > 0)
     if _better_inline(function, rule.rows(numbers), operands):
         return None
     leaves, rule.structure = flatten(tree)
@@ -209,6 +211,7 @@ class Plan:
         self.numeric = [_is_numeric(x) for x in rows.leaves]
         self.moving = [moves(x) for x in rows.leaves]
         self.pull, self.push = Function(self.pull_row), Function(self.push_row)
+        self.single = True  # as far as is known, a row's result is one number
 
     @classmethod
     def of(cls, function: Function, rows: Rows) -> Plan:
@@ -259,6 +262,8 @@ class Rule:
     known: list[np.ndarray] | None  # the results at the operands of the recording
     smooth: frozenset[int]  # results that are floats
     many: bool
+    slopes: tuple[list[np.ndarray], np.ndarray] | None = None  # at which operands
+    differentiated = False  # somebody has asked for adjoints
 
     def __init__(self, plan: Plan, rows: Rows) -> None:
         self.plan, self.all_rows = plan, rows
@@ -276,8 +281,43 @@ class Rule:
             [_scalar(next(numbers)) if n else next(others) for n in self.plan.numeric]
         )
 
+    def evaluated(self, operands: Sequence[np.ndarray], slopes: bool) -> Any:
+        """The results for plain operands by the tapes of the function; raises if there are none.
+
+        If somebody will ask for `slopes` and they are few, rows go backward as well, while their
+        numbers are at hand.
+        """
+        rows, plan = self.rows(operands), self.plan
+        if slopes and plan.single and self.count_moving(operands) <= MOST_SLOPES:
+            found = sloped(plan.function, rows, plan.moving)
+            if found is not None:
+                tree, matrix = found
+                plan.single = matrix is not None
+                if matrix is not None:
+                    self.slopes = self.moving_numbers(operands), matrix
+                return tree
+        return swept(plan.function, rows, 0)
+
+    def moving_numbers(self, operands: Sequence[Any]) -> list[np.ndarray]:
+        """Copies of what is differentiated."""
+        return [np.array(x, np.float64) for x, m in zip(operands, self.moving, strict=True) if m]
+
+    def row_shapes(self, operands: Sequence[Any]) -> list[tuple[int, ...]]:
+        """The shapes of what is differentiated in a row."""
+        pairs = [(np.shape(x), axis) for x, axis, m in
+                 zip(operands, self.axes, self.moving, strict=True) if m]  # fmt: skip
+        return [s if axis is None else s[:axis] + s[axis + 1 :] for s, axis in pairs]
+
+    def count_moving(self, operands: Sequence[Any]) -> int:
+        return sum(map(math.prod, self.row_shapes(operands)))
+
     def value(self, *operands: Any) -> Any:
         parts, self.known = self.known, None
+        if parts is None and self.differentiated and not any(map(moves, operands)):
+            try:
+                parts = [np.asarray(x) for x in flatten(self.evaluated(operands, True))[0]]
+            except UNTRACEABLE:
+                parts = None
         if parts is None:
             function = self.plan.function
             tree = _over(function.f, self.rows(operands), 0, function, strict=False)
@@ -323,11 +363,18 @@ class Rule:
 
     def pulled(self, operands: Sequence[Any], ws: Sequence[Any]) -> list[Any] | None:
         """Adjoints by sweeps over the tapes of the function itself; None where that cannot be."""
+        plan = self.plan
         rows = self.rows([np.asarray(x) for x in operands])
-        try:
-            found = pulled(self.plan.function, rows, self.plan.moving, sorted(self.smooth), ws)
-        except UNTRACEABLE:
-            return None
+        self.differentiated = True
+        found: list[Any] | None = None
+        if self.slopes is not None and _same_bits(self.slopes[0], self.moving_numbers(operands)):
+            shapes = self.row_shapes(operands)
+            found = weighted(rows, plan.moving, shapes, np.ravel(ws[0]), self.slopes[1])
+        else:
+            try:
+                found = pulled(plan.function, rows, plan.moving, sorted(self.smooth), ws)
+            except UNTRACEABLE:
+                return None
         if found is None:
             return None
         terms = iter(found)
@@ -356,6 +403,11 @@ def _is_numeric(x: Any) -> bool:
     if isinstance(x, np.ndarray):
         return x.dtype.kind in "fiub"
     return isinstance(x, (Array, Var, int, float, np.generic))
+
+
+def _same_bits(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    return all(x.shape == y.shape and np.array_equal(x.view(np.int64), y.view(np.int64))
+               for x, y in zip(one, other, strict=True))  # fmt: skip
 
 
 def _scalar(x: Any) -> Any:
