@@ -8,7 +8,7 @@ installed, on one thread each. All numbers agree to 1e-9 before times count. Wha
 (recording, or tracing and compiling) is told apart, in a warm process and in a fresh one.
 Prints tables and what must hold, writes `results/lanes.json`.
 
-    python perf/lanes.py [--rows must|default|'asian_*,arithmetic_n1000_*'] [--peers all|none|jax,..]
+    python perf/lanes.py [--rows must|default|'asian_*,arithmetic_n1000_*'] [--peers none|jax,...]
 """
 
 import argparse

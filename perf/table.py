@@ -13,12 +13,14 @@ from pathlib import Path
 
 from compiled_report import readme_tables as compiled_tables
 from dlstm_report import readme_tables as dlstm_tables
+from lanes_report import readme_tables as lanes_tables
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
 from replay_report import readme_tables as replay_tables
 from report import TITLES, gradient_table, markdown
 from rnn_report import readme_tables as rnn_tables
 from small_report import readme_tables
+from sparse_report import readme_tables as sparse_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -54,6 +56,8 @@ TABLES = {
     "small_tensors": readme_tables,
     "rnn": rnn_tables,
     "dlstm": dlstm_tables,
+    "lanes": lanes_tables,
+    "sparse": sparse_tables,
 }
 
 
