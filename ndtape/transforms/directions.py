@@ -2,25 +2,28 @@
 
 A direction is a number for some slots: tangents of inputs, or cotangents of results.  Jacobians and
 Hessians take many with a single one each.  On tapes of scalar instructions 16 of those go side by
-side in the lanes of a sweep; on others one after the other.  Functions for many yield which of
-the directions, and the buffer of the sweep with a column for each of them.
+side in the lanes of a sweep; on others one after the other; and in either case in several threads.
+Functions for many call `take` from any of these, with a slice of the directions and the buffer of
+the sweep, which has a column for each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..run import LANES, Workspace, leading_inputs
-from ..tape import Tape
+from ..run import LANES, RELEASE, Workspace, address, leading_inputs
+from ..threads import get_num_threads, in_blocks
 from .evaluation import Evaluation
 
 LEAST = 6  # directions for which lanes are worth their buffers, measured
 MOST = 1 << 16  # slots; beyond, the numbers of 16 lanes leave the caches
 
-Sweeps = Iterator[tuple[slice, np.ndarray]]
+PARALLEL = 1 << 19  # slots times directions from which threads pay
+
+Take = Callable[[slice, np.ndarray], None]
 
 
 def tangent(call: Evaluation, slots: np.ndarray, numbers: Any = 1.0) -> np.ndarray:
@@ -61,38 +64,66 @@ def second(
 # --- many -----------------------------------------------------------------------------------------
 
 
-def tangents(call: Evaluation, slots: np.ndarray) -> Sweeps:
+def tangents(call: Evaluation, slots: np.ndarray, take: Take) -> None:
     """Forward mode along each of the slots."""
-    packs = _packs(call, len(slots))
-    for group, unit in _groups(slots, packs):
-        yield group, tangent(call, unit)[:, None] if packs is None else packs.tangent(unit)
+
+    def one(engine: Engine, unit: np.ndarray) -> np.ndarray:
+        return engine.tangent(unit)
+
+    _all(call, slots, take, one, ("tangent",))
 
 
-def adjoints(call: Evaluation, slots: np.ndarray) -> Sweeps:
+def adjoints(call: Evaluation, slots: np.ndarray, take: Take) -> None:
     """Reverse mode with each of the slots as root."""
-    packs = _packs(call, len(slots))
-    for group, unit in _groups(slots, packs):
-        yield group, adjoint(call, unit)[:, None] if packs is None else packs.reverse(unit)
+
+    def one(engine: Engine, unit: np.ndarray) -> np.ndarray:
+        return engine.reverse(unit)
+
+    _all(call, slots, take, one, ("reverse",))
 
 
-def seconds(call: Evaluation, root: int, slots: np.ndarray) -> Sweeps:
+def seconds(call: Evaluation, root: int, slots: np.ndarray, take: Take) -> None:
     """Forward over reverse: how the adjoints for a root change along each of the slots."""
-    packs = _packs(call, len(slots))
-    for group, unit in _groups(slots, packs):
-        h = second(call, root, unit)[1][:, None] if packs is None else packs.second(root, unit)
-        yield group, h
+
+    def one(engine: Engine, unit: np.ndarray) -> np.ndarray:
+        return engine.second(root, unit)
+
+    _all(call, slots, take, one, ("tangent", "forward_over_reverse"))
 
 
-def _groups(slots: np.ndarray, packs: Packs | None) -> Iterator[tuple[slice, np.ndarray]]:
-    step = 1 if packs is None else LANES
-    for j in range(0, len(slots), step):
-        part = slots[j : j + step]
-        yield slice(j, j + len(part)), part
+def _all(
+    call: Evaluation,
+    slots: np.ndarray,
+    take: Take,
+    one: Callable[[Engine, np.ndarray], np.ndarray],
+    sweeps: Sequence[str],
+) -> None:
+    """`one` for groups of slots, side by side in lanes and in threads where that pays.
 
-
-def _packs(call: Evaluation, count: int) -> Packs | None:
-    """Lanes for that many directions; None where the tape, or their number, does not suit."""
+    Each group has numbers of its own: nothing depends on how many threads there are.
+    """
     tape: Any = call.tape
+    if not len(slots):
+        return
+    call.values()
+    first = _first(tape, len(slots))
+    lanes = 1 if first is None else LANES
+    groups = [slice(j, min(j + lanes, len(slots))) for j in range(0, len(slots), lanes)]
+    workers = 1
+    if not tape.calls and tape.slots * lanes * len(groups) >= PARALLEL:
+        workers = min(get_num_threads(), len(groups))
+    engines = [Engine(call, first, lanes, sweeps, alone=workers == 1) for _ in range(workers)]
+    share = max(1, RELEASE // (tape.slots * lanes))  # groups that are worth a block
+
+    def block(worker: int, number: int) -> None:
+        for group in groups[number * share : (number + 1) * share]:
+            take(group, one(engines[worker], slots[group]))
+
+    in_blocks(block, -(-len(groups) // share), workers)
+
+
+def _first(tape: Any, count: int) -> int | None:
+    """Where lanes begin; None where the tape, or the number of directions, does not suit them."""
     if count < LEAST or tape.calls or tape.origin + tape.chunks[-1].size > MOST:
         return None
     first = 0
@@ -100,44 +131,67 @@ def _packs(call: Evaluation, count: int) -> Packs | None:
         first = leading_inputs(tape)[0]
         if tape.wide[-1][0] >= first:
             return None
-    return Packs(tape, call.values(), first)
+    return first
 
 
-class Packs:
-    """A workspace of 16 lanes that hold the same values; sweeps begin at instruction `first`."""
+class Engine:
+    """Sweeps of one thread over an evaluation, with the values that it has.
 
-    def __init__(self, tape: Tape, values: np.ndarray, first: int) -> None:
-        self.first, self.end, self.slots = first, len(tape), tape.slots
-        self.work = Workspace(tape, LANES)
-        self.work.array("v")[: self.slots] = values[: self.slots, None]
-        self.work.swept = self.end
-        self.work.lay_out()
+    In 16 lanes these are the same in each, and sweeps begin at instruction `first`.
+    """
+
+    def __init__(
+        self, call: Evaluation, first: int | None, lanes: int, sweeps: Sequence[str], alone: bool
+    ) -> None:
+        values = call.values()
+        self.tape, self.first = call.tape, first or 0
+        self.slots, self.lanes = call.tape.slots, lanes
+        if lanes == 1 and alone:
+            self.work = call.work
+        else:
+            self.work = work = Workspace(call.tape, lanes)
+            work.own_words = call.work.own_words
+            work.array("v")[: self.slots] = (
+                values[: self.slots, None] if lanes > 1 else values[: self.slots]
+            )
+            work.swept = len(call.tape)
+            work.lay_out()
+        for name in sweeps:
+            self.work.prepare(name)
+            address(name + self.work.suffix)
 
     def _zeros(self, name: str) -> np.ndarray:
         buffer = self.work.array(name)
         buffer[: self.slots] = 0.0
         return buffer
 
+    def _units(self, name: str, slots: np.ndarray) -> np.ndarray:
+        """A buffer with 1 in another of the slots for each lane, and the part of these lanes."""
+        buffer = self._zeros(name)
+        if self.lanes == 1:
+            buffer[slots] = 1.0
+            return buffer[:, None]
+        buffer[slots, np.arange(len(slots))] = 1.0
+        return buffer[:, : len(slots)]
+
     def tangent(self, slots: np.ndarray) -> np.ndarray:
-        t = self._zeros("t")
-        t[slots, np.arange(len(slots))] = 1.0
-        self.work.whole("tangent_packs", self.first, self.end)
-        return t[:, : len(slots)]
+        t = self._units("t", slots)
+        self.work.whole("tangent" + self.work.suffix, self.first, len(self.tape))
+        return t
 
     def reverse(self, slots: np.ndarray) -> np.ndarray:
-        g = self._zeros("g")
-        g[slots, np.arange(len(slots))] = 1.0
-        self._back("reverse_packs", int(slots.max()))
-        return g[:, : len(slots)]
+        g = self._units("g", slots)
+        self._back("reverse", int(slots.max()))
+        return g
 
     def second(self, root: int, slots: np.ndarray) -> np.ndarray:
         self.tangent(slots)
         g, h = self._zeros("g"), self._zeros("h")
         g[root] = 1.0
-        self._back("forward_over_reverse_packs", root)
-        return h[:, : len(slots)]
+        self._back("forward_over_reverse", root)
+        return h[:, None] if self.lanes == 1 else h[:, : len(slots)]
 
     def _back(self, name: str, slot: int) -> None:
         """A sweep backwards from the instruction that a slot is the result of."""
-        top = max(self.work.tape.index_of_slot(slot) + 1, self.first)
-        self.work.whole(name, self.first, top, backwards=True)
+        top = max(self.tape.index_of_slot(slot) + 1, self.first)
+        self.work.whole(name + self.work.suffix, self.first, top, backwards=True)

@@ -142,8 +142,11 @@ def _by_sweeps(call: Evaluation, y: Result) -> np.ndarray:
     """The matrix by columns: H times each unit vector."""
     slots = call.input_slots()
     matrix = np.zeros((len(slots), len(slots)))
-    for group, h in seconds(call, y.slot, slots):
+
+    def take(group: slice, h: np.ndarray) -> None:
         matrix[:, group] = h[slots]
+
+    seconds(call, y.slot, slots, take)
     return matrix
 
 

@@ -206,16 +206,22 @@ class VectorEvaluation(Evaluation):
         matrix = np.zeros((rows, columns))
         places, inputs = self.places(), self.input_slots()
         known = np.flatnonzero(places >= 0)
-        for group, g in adjoints(self, places[known]):
+
+        def take(group: slice, g: np.ndarray) -> None:
             matrix[known[group]] = g[inputs].T
+
+        adjoints(self, places[known], take)
         return matrix
 
     def _columns(self, rows: int, columns: int) -> np.ndarray:
         matrix = np.zeros((rows, columns))
         places = self.places()
         known = np.flatnonzero(places >= 0)
-        for group, t in tangents(self, self.input_slots()):
+
+        def take(group: slice, t: np.ndarray) -> None:
             matrix[known, group] = t[places[known]]
+
+        tangents(self, self.input_slots(), take)
         return matrix
 
     def _split(self, matrix: np.ndarray) -> list[list[Any]]:
