@@ -69,6 +69,7 @@ from .numpy.creation import empty as empty
 from .numpy.creation import full as full
 from .numpy.creation import ones as ones
 from .numpy.creation import zeros as zeros
+from .optimising import optimize as optimize
 from .record.arrays import Array as Array
 from .record.arrays import var as var
 from .record.backward import define as define

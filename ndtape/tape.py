@@ -628,6 +628,26 @@ class Tape:
             lines.append(f"{text:<36}  # {where}" if where else text.rstrip())
         return "\n".join(lines)
 
+    def diff(self, other: Tape) -> Any:
+        """What differs on another tape, most of all on what `nt.optimize` makes of this one.
+
+        The result prints as a listing with "-" before instructions that are gone and "+" before
+        new ones, all with the slots of this tape; it is true where anything differs.
+
+        >>> import ndtape as nt
+        >>> x = nt.var(2.0, name="x")
+        >>> with nt.Tape() as tape:
+        ...     y = nt.sin(x * 1.0)
+        >>> tape.diff(tape)
+        3 -> 3 instructions (3 the same, 0 gone, 0 new), 3 -> 3 slots
+        ...
+        >>> bool(tape.diff(nt.optimize(tape)))
+        True
+        """
+        from .passes.difference import Difference
+
+        return Difference(self.whole(), other.whole())
+
     def where(self, i: int) -> str:
         """``file:line`` of the user's code that recorded instruction i, "" where not known."""
         lines = self.whole().lines

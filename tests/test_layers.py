@@ -80,7 +80,7 @@ LAYERS = [
     {"batch.rows", "batch.vmap", "batch.gradients"},
     {"loops"},
     {"nn"},
-    {"check", "lowlevel"},
+    {"check", "lowlevel", "optimising"},
     {"compiled"},
     {"__init__", "__main__"},
 ]
@@ -98,7 +98,7 @@ PACKAGES = (
 )
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
-LATE: set[tuple[str, str]] = set()
+LATE: set[tuple[str, str]] = {("tape", "passes.difference")}
 
 
 def module_name(path):

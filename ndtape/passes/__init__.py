@@ -4,7 +4,7 @@ from .code import Code, Columns, Goal, code_of, sizes_of
 from .optimised import OptimisedTape
 from .pipeline import DEFAULT_LEVEL, PASSES, Pass, Step, checked_level, expected_seconds, optimised
 from .report import Optimisation, Report
-from .sealing import quiet, rearranged, seal
+from .sealing import quiet, rearranged, seal, sealed
 
 __all__ = [
     "DEFAULT_LEVEL",
@@ -24,5 +24,6 @@ __all__ = [
     "quiet",
     "rearranged",
     "seal",
+    "sealed",
     "sizes_of",
 ]

@@ -104,16 +104,21 @@ def seal(tape: Tape) -> Tape:
 
     New inputs are then one contiguous write, and the forward sweep starts behind them.
     """
+    return sealed(tape)[0]
+
+
+def sealed(tape: Tape) -> tuple[Tape, np.ndarray, np.ndarray]:
+    """`seal`; which instruction each of its own was, and the new number of each slot."""
     tape = tape.whole()
     columns = tape.columns()
     is_input = np.isin(columns["op"], [INPUT_CODE, WIDE_CODES["wide_input"]])
     order = np.concatenate([np.flatnonzero(is_input), np.flatnonzero(~is_input)])
     fresh, new_slot = rearranged(columns, order)
-    sealed = Tape(max(len(order), 1))
-    sealed.extend_pools(fresh)
-    sealed.extend(fresh)
-    sealed.calls = list(tape.calls)
-    sealed.names = {int(new_slot[s]): name for s, name in tape.names.items()}
+    made = Tape(max(len(order), 1))
+    made.extend_pools(fresh)
+    made.extend(fresh)
+    made.calls = list(tape.calls)
+    made.names = {int(new_slot[s]): name for s, name in tape.names.items()}
     if tape.lines is not None:
-        sealed.keep_lines([tape.lines[i] for i in order])
-    return sealed
+        made.keep_lines([tape.lines[i] for i in order])
+    return made, order, new_slot
