@@ -56,26 +56,35 @@ def some(entries: Entries, rows: np.ndarray) -> Entries:
 # --- Jacobians -----------------------------------------------------------------------------------
 
 
-def of_jacobian(entries: Entries, width: int) -> Colours:
-    """Colours of rows (for reverse sweeps) and of columns (for tangent sweeps): each entry is in a
-    row with a colour, or else in a column with one.
+def of_jacobian(entries: Entries, width: int, kind: str | None = None) -> tuple[Colours, str]:
+    """Colours of rows (for reverse sweeps) and of columns (for tangent sweeps), and their kind.
+
+    "columns": by columns, except for the entries of rows that have a colour; "rows": by rows,
+    except for the entries of columns that have a colour; None: what takes fewer sweeps.
 
     >>> ends, columns = np.array([0, 4, 6, 8, 10]), np.array([0, 1, 2, 3, 0, 1, 0, 2, 0, 3])
     >>> of_jacobian((ends, columns), 4)
-    Colours(rows=array([1, 0, 0, 0]), columns=array([1, 2, 2, 2]))
+    (Colours(rows=array([1, 0, 0, 0]), columns=array([1, 2, 2, 2])), 'columns')
     """
     height = len(entries[0]) - 1
     by_rows, _ = transposed(entries, width)
-    found = [
-        lambda: _split(entries, by_rows, height, width),
-        lambda: Colours(*reversed(_split(by_rows, entries, width, height))),
-    ]
-    least = [_estimate(np.diff(entries[0])), _estimate(np.diff(by_rows[0]))]
-    order = [0, 1] if least[0][0] <= least[1][0] else [1, 0]
-    best = found[order[0]]()
-    if least[order[1]][0] < _sweeps(best):
-        best = min(best, found[order[1]](), key=_sweeps)
-    return best
+    ways = {
+        "columns": lambda: _split(entries, by_rows, height),
+        "rows": lambda: Colours(*reversed(_split(by_rows, entries, width))),
+    }
+    if kind is not None:
+        return ways[kind](), kind
+    least = {
+        "columns": _estimate(np.diff(entries[0]))[0],
+        "rows": _estimate(np.diff(by_rows[0]))[0],
+    }
+    kind, other = sorted(ways, key=lambda name: least[name])
+    best = ways[kind]()
+    if least[other] < _sweeps(best):
+        second = ways[other]()
+        if _sweeps(second) < _sweeps(best):
+            return second, other
+    return best, kind
 
 
 def _sweeps(colours: Colours) -> int:
@@ -91,8 +100,9 @@ def _estimate(counts: np.ndarray) -> tuple[int, int]:
     return int(left_out[best] + rest[best]), best
 
 
-def _split(entries: Entries, by_rows: Entries, height: int, width: int) -> Colours:
+def _split(entries: Entries, by_rows: Entries, height: int) -> Colours:
     """The fullest rows by themselves, the others by columns."""
+    width = len(by_rows[0]) - 1
     counts = np.diff(entries[0])
     _, count = _estimate(counts)
     rows = np.zeros(height, np.int64)

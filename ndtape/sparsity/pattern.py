@@ -17,7 +17,8 @@ from .recovery import Sums, mirror_images, substituted, sums_of
 
 FORMAT = 1
 KINDS = ("jacobian", "hessian")
-COLOURINGS = {"jacobian": ("rows and columns",), "hessian": ("star", "acyclic")}
+# How entries are read: see colouring.py.
+COLOURINGS = {"jacobian": ("columns", "rows"), "hessian": ("star", "acyclic")}
 ARRAYS = ("ends", "columns", "row_colours", "column_colours")
 DRAWN = 40  # rows and columns up to which a pattern prints as a picture
 
@@ -64,12 +65,15 @@ class Sparsity:
         self.checked: set[int] = set()
 
     @classmethod
-    def made(cls, kind: str, shape: tuple[int, int], found: Found, colouring: str) -> Sparsity:
+    def made(
+        cls, kind: str, shape: tuple[int, int], found: Found, colouring: str | None = None
+    ) -> Sparsity:
         """A pattern that was found, coloured."""
         entries = found.ends, found.columns
         if kind == "jacobian":
-            colours = of_jacobian(entries, shape[1])
+            colours, colouring = of_jacobian(entries, shape[1], colouring)
         else:
+            colouring = colouring or COLOURINGS[kind][0]
             colours = Colours(np.zeros(shape[0], np.int64), of_hessian(entries, colouring))
         return cls(kind, shape, *entries, colours, colouring, found.sweeps)
 
@@ -107,16 +111,26 @@ class Sparsity:
         """The sweeps along columns."""
         if self.kind == "hessian":
             return self._symmetric()
-        here = np.flatnonzero(self.row_colours[self.rows] == 0)
+        here = np.flatnonzero(~self._by_row)
         keys = self.column_colours[self.columns[here]]
         return _groups(self.column_colours, keys, here, self.rows[here])
 
     @cached_property
     def by_rows(self) -> list[Group]:
         """The reverse sweeps."""
-        here = np.flatnonzero(self.row_colours[self.rows] > 0)
+        here = np.flatnonzero(self._by_row)
         keys = self.row_colours[self.rows[here]]
         return _groups(self.row_colours, keys, here, self.columns[here])
+
+    @cached_property
+    def _by_row(self) -> np.ndarray:
+        """Which entries of a Jacobian come from reverse sweeps."""
+        found: np.ndarray
+        if self.colouring == "columns":
+            found = self.row_colours[self.rows] > 0
+        else:
+            found = self.column_colours[self.columns] == 0
+        return found
 
     def _symmetric(self) -> list[Group]:
         colours = self.column_colours
@@ -222,11 +236,12 @@ class Sparsity:
     def _verify_colours(self) -> None:
         rows, columns = self.rows, self.columns
         if self.kind == "jacobian":
-            by_row = self.row_colours[rows] > 0
+            by_row = self._by_row
             one = self.row_colours[rows] * self.shape[1] + columns
             two = self.column_colours[columns] * self.shape[0] + rows
-            good = (by_row | (self.column_colours[columns] > 0)).all()
-            good &= all(len(np.unique(x)) == len(x) for x in (one[by_row], two[~by_row]))
+            good = all(len(np.unique(x)) == len(x) for x in (one[by_row], two[~by_row]))
+            good &= bool((self.row_colours[rows[by_row]] > 0).all())
+            good &= bool((self.column_colours[columns[~by_row]] > 0).all())
         else:
             good = self.shape[0] == self.shape[1] and self.mirror is not None
             good = good and bool((self.column_colours[columns] > 0).all()) and self._recoverable()

@@ -46,10 +46,12 @@ def sparsity(
 
     A `Sparsity` prints, counts (`nnz`, `detection_sweeps`, `evaluation_sweeps`), is saved
     (`save`, `nt.Sparsity.load`), and is handed to `nt.jacobian(f, sparse=pattern)` or
-    `nt.hessian`.  Trees of arguments and results count as one vector each, in their order.  Of a
-    Hessian, `colouring` is "star" (every entry is read directly) or "acyclic" (fewer sweeps, some
-    entries follow by subtraction).  The pattern holds wherever f takes the same branches.  Raises
-    `ArgumentError` for a kind or a colouring that there is not.
+    `nt.hessian`.  Trees of arguments and results count as one vector each, in their order.  The
+    pattern holds wherever f takes the same branches.  `colouring` is, of a Hessian, "star" (every
+    entry is read directly) or "acyclic" (fewer sweeps, some entries follow by subtraction), of a
+    Jacobian "columns" or "rows" (mostly tangent or mostly reverse sweeps); by default, of a
+    Jacobian, what takes fewer sweeps.  Raises `ArgumentError` for a kind or a colouring that there
+    is not.
 
     >>> import ndtape as nt, numpy as np
     >>> f = lambda x: np.sum((x[1:] - x[:-1] ** 2) ** 2)
@@ -62,8 +64,7 @@ def sparsity(
     """
     if of not in KINDS:
         raise ArgumentError(f"of must be one of {', '.join(KINDS)}, not {of!r}")
-    chosen = colouring or COLOURINGS[of][0]
-    if chosen not in COLOURINGS[of]:
+    if colouring not in (None, *COLOURINGS[of]):
         raise ArgumentError(
             f"the colouring of a {of} must be one of {', '.join(COLOURINGS[of])}, not {colouring!r}"
         )
@@ -73,10 +74,10 @@ def sparsity(
         call: Evaluation
         if of == "jacobian":
             call = SparseEvaluation(f, args, kwargs, argnums, has_aux)
-            found = _jacobian_pattern(call)
+            found = _jacobian_pattern(call, colouring)
         else:
             call = Evaluation(f, args, kwargs, argnums, has_aux)
-            found = _hessian_pattern(call, chosen)
+            found = _hessian_pattern(call, colouring)
         call.release()
         return found
 
@@ -121,7 +122,7 @@ def sparse_hessian(
         y = call.scalar()
         here = isinstance(y, Result) and call.is_here(y)
         _refuse_recording(call.is_numeric(lambda: [y.slot] if here else []))
-        pattern = _hessian_pattern(call, COLOURINGS["hessian"][0]) if given is None else given
+        pattern = _hessian_pattern(call) if given is None else given
         sizes = [size_of(x) for x in call.variables]
         _check_shape(pattern, (sum(sizes), sum(sizes)))
         matrix = pattern.matrix(_hessian_entries(call, pattern))
@@ -140,18 +141,18 @@ def sparse_hessian(
 # --- patterns -------------------------------------------------------------------------------------
 
 
-def _jacobian_pattern(call: Any) -> Sparsity:
+def _jacobian_pattern(call: Any, colouring: str | None = None) -> Sparsity:
     inputs, places = call.input_slots(), call.places()
     shape = len(places), len(inputs)
 
     def found() -> Sparsity:
         pattern = detect.jacobian(call.tape, inputs, places)
-        return Sparsity.made("jacobian", shape, pattern, COLOURINGS["jacobian"][0])
+        return Sparsity.made("jacobian", shape, pattern, colouring)
 
-    return _remembered(call, ("jacobian", ""), (inputs, places), found)
+    return _remembered(call, ("jacobian", colouring), (inputs, places), found)
 
 
-def _hessian_pattern(call: Evaluation, colouring: str) -> Sparsity:
+def _hessian_pattern(call: Evaluation, colouring: str | None = None) -> Sparsity:
     y, inputs = call.scalar(), call.input_slots()
     n = len(inputs)
     root = y.slot if isinstance(y, Result) and call.is_here(y) else -1
@@ -165,7 +166,7 @@ def _hessian_pattern(call: Evaluation, colouring: str) -> Sparsity:
 
 
 def _remembered(
-    call: Evaluation, kind: tuple[str, str], slots: tuple[np.ndarray, np.ndarray],
+    call: Evaluation, kind: tuple[str, str | None], slots: tuple[np.ndarray, np.ndarray],
     found: Callable[[], Sparsity],
 ) -> Sparsity:  # fmt: skip
     """The pattern for these slots of the tape of a traced function, found once."""
