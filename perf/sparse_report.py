@@ -94,7 +94,7 @@ def figures_wanted(report):
         yield f"{row['row']}: pattern found in, s", row["s"], "<", 2.0
         yield f"{row['row']}: peak memory, MB", row["peak, bytes"] / 1e6, "<", 500
     for name in dict.fromkeys(row["row"] for row in report["rows"]):
-        wanted = (">", 1.0) if rows_of(report, name)[0]["task"] == "hessian" else ("", None)
+        wanted = (">=", 1.0) if rows_of(report, name)[0]["task"] == "hessian" else ("", None)
         if theirs := found(report, name, "CasADi", "first, ms"):
             sooner = over(theirs, found(report, name, OURS, "first, ms"))
             yield f"{name}: first matrix, times sooner than CasADi's", sooner, *wanted
