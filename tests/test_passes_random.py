@@ -8,6 +8,7 @@ last bit unless it adds up products in another order, gradients to the last bit 
 
 from __future__ import annotations
 
+import random
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import pass_programs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replays import copied
+from replays import bits, close, copied
 
 import ndtape as nt
 from ndtape.errors import ChangedShapeError
@@ -24,6 +25,7 @@ from ndtape.passes import Goal, OptimisedTape, code_of, pipeline
 from ndtape.passes.code import Code
 from ndtape.run import Flip, Workspace
 from ndtape.traced.program import input_values
+from ndtape.trees import flatten
 from ndtape.verify import verify_code
 
 NAMES = [one.name for one in pipeline.PASSES]
@@ -196,6 +198,53 @@ def test_every_pass_finds_something():
                 if list(stepwise(case.code, Goal(2), {name})):
                     idle.discard(name)
     assert not idle
+
+
+# --- traced functions -----------------------------------------------------------------------------
+
+
+def transforms(f):
+    """By name: functions of a point and a direction, which keep their plans between calls."""
+    gradient = nt.value_and_grad(f, ARGUMENTS)
+    return {
+        "value": lambda at, along: f(*at),
+        "gradient": lambda at, along: gradient(*at),
+        "jvp": lambda at, along: nt.jvp(f, at, along),
+        "hvp": lambda at, along: nt.hvp(f, at, along),
+    }
+
+
+def check_function(seed, length, level, kinds=pass_programs.EVERYTHING):
+    """A traced function that is optimised half-way, beside one that replays what was recorded."""
+    text, rng = pass_programs.source(seed, length, kinds), random.Random(seed)
+    F, recorded = (
+        nt.function(pass_programs.compiled(text), max_tapes=1000, optimize=n) for n in (level, 0)
+    )
+    before, after = pass_programs.points(seed, 3), pass_programs.points(seed + 1, 2)
+    along = (0.5, -1.0, np.array([1.0, 0.5, -0.25, 2.0]), np.linspace(-1.0, 1.0, 16).reshape(4, 4))
+    tolerance = 0.0 if level == 1 else 1e-4 if "f32" in text else 1e-7
+    calls, truths = transforms(F), transforms(recorded)
+    for points in (before, before + after):  # the second time from optimised tapes to other ways
+        for point in [*points, *points[:1], *rng.choices(points, k=4)]:
+            for name in [*rng.sample(sorted(calls), 2), "gradient", "value"]:
+                found, expected = (t[name](copied(point), along) for t in (calls, truths))
+                assert agree(found, expected, tolerance), (name, point, found, expected)
+        assert str(F.optimize(level))
+    assert F.counters.recordings == recorded.counters.recordings
+
+
+def agree(found, expected, tolerance):
+    if not tolerance:
+        return bits(found, expected)
+    scale = max(np.max(np.abs(x), initial=1.0) for x in flatten(expected)[0])
+    found, expected = ([np.asarray(x) / scale for x in flatten(y)[0]] for y in (found, expected))
+    return close(found, expected, tolerance)
+
+
+@settings(max_examples=12)
+@given(SEEDS, LENGTHS, st.sampled_from(LEVELS))
+def test_functions(seed, length, level):
+    check_function(seed, length, level)
 
 
 # --- the checks themselves ------------------------------------------------------------------------
