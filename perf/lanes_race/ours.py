@@ -69,8 +69,8 @@ def asian(name, problem, program, threads):
             each = nt.vmap(nt.value_and_grad(f), (None, 0))
             return on(threads, lambda p: each(p, z))
         rows = nt.vmap(f, (None, 0))
-        call = nt.value_and_grad(lambda p: np.mean(rows(p, z)))
-        return on(threads, call)
+        total = nt.function(lambda p: np.mean(rows(p, z)))
+        return on(threads, nt.value_and_grad(total))
 
     def read(result):
         return np.array(result[0]), [np.array(result[1])]
