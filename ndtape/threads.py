@@ -21,6 +21,8 @@ from .errors import ArgumentError
 
 VARIABLES = ("NDTAPE_NUM_THREADS", "OMP_NUM_THREADS")  # the second: what limits other libraries
 
+CONTAINER = "/sys/fs/cgroup/cpu.max"  # quota and period of its processors
+
 Task = Callable[[int, int], None]
 
 
@@ -103,7 +105,7 @@ def cores() -> int:
 def _share() -> int:
     """What the container allows, in whole cores."""
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
+        with open(CONTAINER) as file:
             quota, period = file.read().split()
         return math.ceil(int(quota) / int(period))
     except (OSError, ValueError):  # no such file, or no limit ("max")

@@ -161,7 +161,7 @@ class Engine:
             address(name + self.work.suffix)
 
     def _zeros(self, name: str) -> np.ndarray:
-        buffer = self.work.array(name)
+        buffer: np.ndarray = self.work.array(name)
         buffer[: self.slots] = 0.0
         return buffer
 
