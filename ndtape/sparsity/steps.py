@@ -21,6 +21,7 @@ from ..ops import FIRST_WIDE, WIDE
 from ..tape import SLOT_MASK, Tape
 from ..verify_wide import NESTED, descriptors
 from .interactions import ON_X, XX, rules
+from .unrolled import MOST_HIDDEN, Unrolled
 
 BATCH = 1 << 18  # steps
 KEPT = 1 << 23  # so many steps are kept for the next sweep
@@ -39,7 +40,8 @@ class Batch(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A batch to be made: instructions lo..hi, of them the steps first..last, None for all."""
+    """A batch to be made: instructions lo..hi, of them the steps first..last, None for all; of a
+    loop, its times first..last."""
 
     lo: int
     hi: int
@@ -65,6 +67,7 @@ class Steps:
         self.starts = self._starts()
         self.per = rules().steps[op]
         self.amount = self._amounts()
+        self.loops: dict[int, Unrolled] = {}
         hidden = self._hidden()
         self.first_hidden = tape.slots + np.cumsum(hidden) - hidden
         self.slots = tape.slots + int(hidden.sum())
@@ -111,14 +114,36 @@ class Steps:
         return amount  # type: ignore[no-any-return]
 
     def _hidden(self) -> np.ndarray:
-        return (self.amount < 0).astype(np.int64)
+        """How many slots of their own instructions have, whose places are not known."""
+        hidden = (self.amount < 0).astype(np.int64)
+        for i in np.flatnonzero(hidden).tolist():
+            w = int(self.number[i])
+            if WIDE[self.wide.kind[w]].name != "call":
+                continue
+            call = self.tape.calls[int(self.wide.count[w])]
+            if call.loop is not None:
+                starts = [walk.start for walk in self._walks(w)]
+                loop = Unrolled(call, int(self.out[i]), starts, Steps)
+                if loop.hidden <= MOST_HIDDEN:
+                    self.loops[i] = loop
+                    hidden[i] = loop.hidden
+        return hidden
+
+    def _walks(self, w: int) -> tuple[nest.Walk, ...]:
+        """The operands of a wide instruction."""
+        d = self.wide
+        name = WIDE[d.kind[w]].name
+        return nest.walks(name, self.columns["m"], int(d.a[w]), int(d.b[w]), int(d.c[w]))
 
     def _pieces(self, hidden: np.ndarray) -> Iterator[Piece]:
         edges = [*np.flatnonzero(hidden).tolist(), self.length]
         start = 0
         for edge in edges:
             yield from self._split(start, edge)
-            if edge < self.length:
+            if edge in self.loops:
+                for first, last in self.loops[edge].blocks(BATCH):
+                    yield Piece(edge, edge + 1, first, last, whole=True)
+            elif edge < self.length:
                 yield Piece(edge, edge + 1, whole=True)
             start = edge + 1
 
@@ -139,6 +164,9 @@ class Steps:
     # --- batches ---------------------------------------------------------------------------------
 
     def _batch(self, piece: Piece) -> Batch:
+        if piece.lo in self.loops:
+            hidden = int(self.first_hidden[piece.lo])
+            return _shifted(*self.loops[piece.lo].batch(hidden, piece.first, piece.last or 0))
         if piece.whole:
             return _shifted(*self._unknown(piece.lo))
         amount = self.amount[piece.lo : piece.hi]
@@ -207,8 +235,7 @@ class Steps:
             return self._scattered(i, w, z, hidden)
         if name == "call" and _flat(self.tape.calls[int(d.count[w])]):
             return _through(hidden, [], z[:0], ON_X)
-        walks = nest.walks(name, self.columns["m"], int(d.a[w]), int(d.b[w]), int(d.c[w]))
-        spans = [np.unique(walk.places()) for walk in walks if not walk.constant]
+        spans = [np.unique(walk.places()) for walk in self._walks(w) if not walk.constant]
         return _through(hidden, spans, z, ON_X | XX)
 
     def _span(self, operand: int, i: int, count: int) -> np.ndarray:
@@ -228,6 +255,12 @@ class Steps:
         parts = zip(found, (z[: len(x)], x, np.full(len(x), -1), np.full(len(x), ON_X, np.uint8)),
                     strict=True)  # fmt: skip
         return tuple(np.concatenate(pair) for pair in parts)
+
+
+def variants(tape: Tape) -> int:
+    """How many patterns of branches the loops of a tape have met: a pattern holds for these."""
+    bodies = [b for call in tape.calls if call.loop is not None for b in call.loop.bodies]
+    return sum(1 + variants(b.tape) for b in bodies)
 
 
 def _flat(call: Any) -> bool:

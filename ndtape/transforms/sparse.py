@@ -18,6 +18,7 @@ from ..errors import ArgumentError, PatternError, UnsupportedError
 from ..record.values import Result
 from ..sparsity import detect
 from ..sparsity.pattern import COLOURINGS, KINDS, Sparsity
+from ..sparsity.steps import variants
 from .directions import adjoint, second, tangent
 from .evaluation import Argnums, Evaluation, shape_of, size_of
 from .outputs import VectorEvaluation
@@ -166,13 +167,13 @@ def _hessian_pattern(call: Evaluation, colouring: str | None = None) -> Sparsity
 
 
 def _remembered(
-    call: Evaluation, kind: tuple[str, str | None], slots: tuple[np.ndarray, np.ndarray],
+    call: Evaluation, kind: tuple[Any, ...], slots: tuple[np.ndarray, np.ndarray],
     found: Callable[[], Sparsity],
 ) -> Sparsity:  # fmt: skip
     """The pattern for these slots of the tape of a traced function, found once."""
     if call.lent is None:
         return found()
-    known = _patterns(call.tape)
+    known, kind = _patterns(call.tape), (*kind, variants(call.tape))
     for its_kind, its_slots, pattern in known:
         if its_kind == kind and all(map(np.array_equal, its_slots, slots)):
             return pattern  # type: ignore[no-any-return]
