@@ -14,6 +14,7 @@ from pathlib import Path
 from compiled_report import readme_tables as compiled_tables
 from dlstm_report import readme_tables as dlstm_tables
 from lanes_report import readme_tables as lanes_tables
+from passes_report import readme_tables as passes_tables
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
 from replay_report import readme_tables as replay_tables
@@ -56,6 +57,7 @@ TABLES = {
     "small_tensors": readme_tables,
     "rnn": rnn_tables,
     "dlstm": dlstm_tables,
+    "passes": passes_tables,
     "lanes": lanes_tables,
     "sparse": sparse_tables,
 }
