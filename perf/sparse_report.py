@@ -50,6 +50,7 @@ def detection_table(rows):
     lines = [
         [
             f"{TASKS[row['task']]}, {title_of(row)}",
+            figure(row["recording, s"]),
             figure(row["s"]),
             figure(row["peak, bytes"] / 1e6),
             figure(row["grown by, bytes"] / 1e6),
@@ -58,8 +59,8 @@ def detection_table(rows):
         ]
         for row in rows
     ]
-    header = ["", "s", "peak of the process, MB", "more than before, MB", "detection sweeps"]
-    return [*header, "evaluation sweeps"], lines
+    header = ["", "recording, s", "pattern, s", "peak of the process, MB", "more than before, MB"]
+    return [*header, "detection sweeps", "evaluation sweeps"], lines
 
 
 def tables(report):
@@ -74,7 +75,7 @@ def tables(report):
             yield f"{title}: entries, and sweeps to find and to compute them", *sweeps_table(rows)
     if report["detection"]:
         yield (
-            "from a function to its pattern with colours, recording included",
+            "recording a function, and finding its pattern and colours",
             *detection_table(report["detection"]),
         )
 

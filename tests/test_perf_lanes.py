@@ -223,7 +223,7 @@ SPARSE = HEAD | {
                  **SWEEPS),
     ],
     "detection": [
-        {**matrices.problem("scalars_100000_jacobian").description, "s": 1.5,
+        {**matrices.problem("scalars_100000_jacobian").description, "recording, s": 0.5, "s": 1.5,
          "peak, bytes": 600e6, "grown by, bytes": 300e6, **SWEEPS},
     ],
 }  # fmt: skip
