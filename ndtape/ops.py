@@ -381,6 +381,7 @@ KERNELS = ("forward", "reverse", "tangent", "second")
 # the address of a count of all calls that use these numbers; the sweeps of second derivatives.
 PLAN = ("forward", "reverse", "frame", "inputs", "known", "end", "top", "root", "slots", "first",
         "count", "runs", "calls", "tangent", "second")  # fmt: skip
+PLAN_LIMIT = len(PLAN)  # behind them: the count of calls from which on Python is asked
 
 # What a row of a loop's plan asks for (loops/schedules.py): run the body over steps a..b, without
 # or with keeping their numbers; store or restore a state; go backwards over steps b..a.

@@ -44,6 +44,7 @@ from .ops import (
     Wide,
     table_hash,
 )
+from .passes.optimised import OptimisedTape
 from .tape import Chunk, Instruction, Tape, address_of
 
 LANES = 16
@@ -73,9 +74,10 @@ def sweeps() -> ModuleType:
 
 @cache
 def entry(name: str) -> Call:
-    from ._jit import entry
+    from . import _jit, _replays
 
-    return entry(name)
+    found: Call = (_replays if name in ("replay_flat", "replay_second") else _jit).entry(name)
+    return found
 
 
 @cache
@@ -649,6 +651,9 @@ def spans_of(instruction: Instruction) -> list[slice]:
 
 def leading_inputs(tape: Tape) -> tuple[int, int]:
     """How many inputs stand at the front, where `passes.seal` puts them all, and their slots."""
+    if isinstance(tape, OptimisedTape):  # where folded constants are inputs, too, behind those
+        count = tape.code.inputs
+        return count, tape.code.first_slots
     ops = tape.columns()["op"]
     other = np.flatnonzero((ops != INPUT_CODE) & (ops != WIDE_CODES["wide_input"]))
     count = int(other[0]) if len(other) else len(ops)

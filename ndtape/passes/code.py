@@ -49,6 +49,11 @@ class Code(NamedTuple):
     def length(self) -> int:
         return len(self.columns["op"])
 
+    @property
+    def first_slots(self) -> int:
+        """How many slots the leading inputs have, in front of all others."""
+        return int(sizes_of(self.columns)[: self.inputs].sum())
+
     def writers(self) -> np.ndarray:
         """The instruction that writes each slot, -1 for none; the last one where slots are shared.
 

@@ -37,7 +37,10 @@ def places_of_slots(columns: Columns) -> dict[str, np.ndarray]:
     words += [places for _, places in _listed_places(m, kind, c)]
     for at in c[kind == _kind("weights")].tolist():
         words.append(nest.slots_of_members(m, at))
-    found["m"] = np.unique(np.concatenate(words))
+    said = np.zeros(len(m), bool)
+    for places in words:
+        said[places] = True
+    found["m"] = np.flatnonzero(said)
     return found
 
 

@@ -14,13 +14,20 @@ from ..passes import Goal, OptimisedTape, Step, code_of, expected_seconds, optim
 from .program import Slots, Trace
 
 PATIENCE = 32
-FIRST_LOOK = 16  # replays, after which one is timed
+FEWEST = 16  # replays before anything is looked at
 CALL = 1e-6  # seconds that any fast call takes
 
 
-def calls_before(trace: Trace, seconds: float) -> int:
-    """After how many calls that take so long the passes have paid."""
-    return int(PATIENCE * expected_seconds(work_of(trace)) / max(seconds, CALL)) + 1
+def calls_before(trace: Trace, seconds: float | None) -> int:
+    """After how many calls that take so long the passes have paid.
+
+    Without a time: after how many it is worth while to take it, which costs as much as some dozens
+    of calls of a small tape; half as many as expected.
+    """
+    spent = PATIENCE * expected_seconds(work_of(trace))
+    if seconds is None:
+        spent, seconds = spent / 2, trace.cost
+    return max(int(spent / max(seconds or 0.0, CALL)), FEWEST)
 
 
 def work_of(trace: Trace) -> int:

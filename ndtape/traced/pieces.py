@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import PLAN
+from ..ops import PLAN, PLAN_LIMIT
 from ..run import PIECE_SECONDS, Workspace, entry
 from ..tape import address_of
 
@@ -44,6 +44,8 @@ class Pieces:
 
     def _replayed(self, x: np.ndarray, out: np.ndarray) -> tuple[int, float]:
         if len(x) != self.word("inputs") or len(out) != self.word("count"):
+            return REFUSED
+        if self.word("runs") >= int(self.words[PLAN_LIMIT]):
             return REFUSED
         self.calls[0] += 1
         v = numbers = self.work.arrays["v"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import nest
-from ..ops import FLIPPED, PLAN, WIDE_CODES
+from ..ops import FLIPPED, PLAN, PLAN_LIMIT, WIDE_CODES
 from ..passes import Goal, Optimisation, OptimisedTape, Step
 from ..record.arrays import FLOAT64, LARGEST_WHOLE, Array, normal
 from ..run import COLUMNS, Workspace, address, entry
@@ -73,7 +73,6 @@ class Hot:
         self.plans: dict[Key, np.ndarray] = {}
         self.stopped = 0  # instructions of calls that ended at a guard
         self.retired = False
-        self.left: int | None = None  # calls until a plan that is made now must be looked at again
         self.lock = threading.Lock()  # held by a call in pieces
 
     def replay(self, words: np.ndarray) -> Any:
@@ -116,7 +115,7 @@ class Hot:
                 "slots": self.tape.slots, "first": first, "count": count, "runs": 0,
                 "calls": address_of(self.calls),
             }  # fmt: skip
-            self.plans[key] = np.array([words[name] for name in PLAN], np.uint64)
+            self.plans[key] = np.array([*[words[name] for name in PLAN], NEVER], np.uint64)
         return self.plans[key]
 
     def time(self, key: Key, numbers: np.ndarray | None = None) -> float | None:
@@ -124,7 +123,8 @@ class Hot:
         words = self.plan(key)
         if numbers is None:
             numbers = self.work.arrays["v"][: self.trace.leading[1]].copy()
-        runs = int(words[RUNS])
+        runs, limit = int(words[RUNS]), int(words[PLAN_LIMIT])
+        words[PLAN_LIMIT] = NEVER
         outs = [np.empty(int(words[COUNT])) for _ in range(1 + (key[0] == SECOND))]
         given = (numbers,) if key[0] != SECOND else (numbers, np.ones(len(numbers)))
         call = entry("replay_second") if key[0] == SECOND else self.replay(words)
@@ -135,7 +135,7 @@ class Hot:
             if status:
                 break
         seconds = (time.perf_counter() - start) / count
-        words[RUNS] = runs
+        words[RUNS], words[PLAN_LIMIT] = runs, limit
         return None if status else seconds
 
     def stop(self, function: Function, status: int, call: float) -> None:
@@ -187,18 +187,11 @@ class Plan:
         self.hot = hot
         self.words = words  # alive as long as its address is used
         self.address = address_of(words)
-        self.run = self.replay = hot.replay(words)
-        if hot.left is not None:
-            self.left, self.run = hot.left, self._counted
+        self.run = hot.replay(words)
         self.captures: Any = None  # as `plan_for` has found them
         self.changed: Any = None
         self.count = int(words[COUNT])
         self.bound = bound
-
-    def _counted(self, address: int, *vectors: Any) -> tuple[int, float]:
-        """A call that is counted; the one after the last asks for a new plan."""
-        self.left -= 1
-        return self.replay(address, *vectors) if self.left >= 0 else (-1, 0.0)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         """The inputs as a vector; None where the arguments are not those of the plan."""
@@ -500,8 +493,9 @@ def hot_words(
         hot: Hot | None = trace.hot.get(final, cold)
         if hot is None:
             hot = trace.hot[False, group] = Hot(trace, quiet)
-        hot.left = _calls_left(trace, hot, key, level)
-        return hot, hot.plan(key)
+        words = hot.plan(key)
+        words[PLAN_LIMIT] = _limit(trace, hot, int(words[RUNS]), key, level)
+        return hot, words
 
 
 def final_place(group: Any, key: Key) -> Any:
@@ -544,23 +538,23 @@ def optimised_now(trace: Trace, level: int, name: str) -> list[Optimisation]:
 
 def _pays(trace: Trace, cold: Hot | None, key: Key) -> bool:
     """Whether calls have taken so long that passes do not count."""
-    if cold is None or trace.all_runs < policy.FIRST_LOOK:
+    mode = key[0]
+    if cold is None or trace.all_runs < policy.calls_before(trace, trace.seconds.get(mode)):
         return False
-    seconds = trace.seconds.get(key[0]) or cold.time(key)
-    if seconds is None:
-        return False
-    trace.seconds[key[0]] = seconds
-    return trace.all_runs >= policy.calls_before(trace, seconds)
+    if mode not in trace.seconds:
+        seconds = cold.time(key)
+        if seconds is None:
+            return False
+        trace.seconds[mode] = seconds
+    return trace.all_runs >= policy.calls_before(trace, trace.seconds[mode])
 
 
-def _calls_left(trace: Trace, hot: Hot, key: Key, level: int) -> int | None:
-    """How many calls may come before the question is asked again; None: any number."""
+def _limit(trace: Trace, hot: Hot, runs: int, key: Key, level: int) -> int:
+    """How many calls may have been made by a plan before the question is asked again."""
     if hot.final or not level:
-        return None
-    seconds = trace.seconds.get(key[0])
-    if seconds is None:
-        return policy.FIRST_LOOK
-    return max(policy.calls_before(trace, seconds) - trace.all_runs, policy.FIRST_LOOK)
+        return NEVER
+    left = policy.calls_before(trace, trace.seconds.get(key[0])) - trace.all_runs
+    return runs + max(left, policy.FEWEST)
 
 
 def _keep_the_faster(trace: Trace, cold: Hot | None, fresh: Hot, key: Key) -> None:
