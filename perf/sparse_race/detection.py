@@ -26,10 +26,10 @@ def found(name):
     """The child: seconds to record the function, and from there to its pattern with colours."""
     import rnn_race  # noqa: F401, the numbers of threads
     from rnn_race.memory import forget_peak, now
-    from sparse_race.ours import figures
-    from sparse_race.problems import Problem, problem
 
     import ndtape as nt
+    from sparse_race.ours import figures
+    from sparse_race.problems import Problem, problem
 
     wanted = problem(name)
     small = Problem(wanted.kind, SMALL, wanted.task)
