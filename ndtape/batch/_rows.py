@@ -151,9 +151,10 @@ def _rows(state, lo, hi):  # type: ignore[no-untyped-def]
     s = u8_at(state)
     backward = s[REVERSE] != ZERO
     if backward:
-        g = f8_at(u8_at(s[ADDRESS])[G])
-        for j in range(s[ALL_SLOTS] * s[COUNT]):
-            g[j] = 0.0
+        g, shared, lanes = f8_at(u8_at(s[ADDRESS])[G]), u8_at(s[SHARED]), s[COUNT]
+        for j in range(s[SUMMED]):
+            for lane in range(lanes):
+                g[shared[j] * lanes + lane] = 0.0
     for pack in range(lo, hi):
         row = pack * s[COUNT]
         _enter(s, row)

@@ -20,7 +20,6 @@ from ..traced.program import Outcome, Program, Slots, Trace
 from .forms import TO_THE_END, Form, Found, Numbers, Wanted, result_slots, seeded, size_of
 
 HOT = 1024  # rows from which passes pay
-LEVEL = 2  # of the passes
 MANY = 64  # rows from which it pays to take small arrays apart, 3 us an element
 
 Run = Callable[[int], tuple[Trace, Workspace]]
@@ -33,13 +32,13 @@ class Forms:
         self.made: dict[Any, Form] = {}
         self.rows: dict[Any, int] = {}
 
-    def for_rows(self, trace: Trace, rows: int, wanted: Wanted | None) -> Form:
+    def for_rows(self, trace: Trace, rows: int, wanted: Wanted | None, level: int) -> Form:
         """The form for so many rows: after the passes where these cost less than they bring."""
         what = None if wanted is None else wanted.chosen or ()
         seen = self.rows[what] = self.rows.get(what, 0) + rows
-        key = what, rows >= MANY, seen >= HOT
+        key = what, rows >= MANY, level if seen >= HOT else 0
         if key not in self.made:
-            self.made[key] = Form(trace, rows >= MANY, wanted, LEVEL if seen >= HOT else 0)
+            self.made[key] = Form(trace, rows >= MANY, wanted, key[-1])
         return self.made[key]
 
 
@@ -59,13 +58,13 @@ class Sweeps:
     """
 
     def __init__(
-        self, program: Program, numbers: Numbers, run: Run, wanted: Wanted | None = None
+        self, program: Program, numbers: Numbers, run: Run, wanted: Wanted | None, level: int
     ) -> None:
         self.program = program
         self.numbers = numbers
         self.count = len(numbers.matrix)
         self.run = run
-        self.wanted = wanted
+        self.wanted, self.level = wanted, level
         self.adjoints = np.empty((self.count, 0 if wanted is None else len(wanted.own)))
         self.sums = np.zeros(0 if wanted is None else len(wanted.shared))
         self.rows: dict[Trace, list[np.ndarray]] = {}
@@ -131,7 +130,7 @@ class Sweeps:
                 self.alone(row)
             return
         wanted = self.wanted
-        form = _forms.setdefault(trace, Forms()).for_rows(trace, len(rows), wanted)
+        form = _forms.setdefault(trace, Forms()).for_rows(trace, len(rows), wanted, self.level)
         self.visited.setdefault(trace, np.zeros(self.count, bool))[rows] = True
         outputs = self.results(trace) if wanted is None or wanted.values else None
         found = Found(outputs, self.adjoints, self.sums)

@@ -247,7 +247,8 @@ def evaluated(
         return program.run(numbers.row(i), record)
 
     try:
-        found = Sweeps(program, numbers, run, None if wanted is None else wanted(bound))
+        backwards = None if wanted is None else wanted(bound)
+        found = Sweeps(program, numbers, run, backwards, function.level)
     except NotKeptError:
         return None
     except Exception:

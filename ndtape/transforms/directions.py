@@ -24,6 +24,7 @@ MOST = 1 << 16  # slots; beyond, the numbers of 16 lanes leave the caches
 PARALLEL = 1 << 19  # slots times directions from which threads pay
 
 Take = Callable[[slice, np.ndarray], None]
+Seeds = np.ndarray | Sequence[np.ndarray]  # a slot for each direction, or several: 1 in each
 
 
 def tangent(call: Evaluation, slots: np.ndarray, numbers: Any = 1.0) -> np.ndarray:
@@ -64,51 +65,51 @@ def second(
 # --- many -----------------------------------------------------------------------------------------
 
 
-def tangents(call: Evaluation, slots: np.ndarray, take: Take) -> None:
-    """Forward mode along each of the slots."""
+def tangents(call: Evaluation, seeds: Seeds, take: Take) -> None:
+    """Forward mode along each of the seeds."""
 
-    def one(engine: Engine, unit: np.ndarray) -> np.ndarray:
+    def one(engine: Engine, unit: Seeds) -> np.ndarray:
         return engine.tangent(unit)
 
-    _all(call, slots, take, one, ("tangent",))
+    _all(call, seeds, take, one, ("tangent",))
 
 
-def adjoints(call: Evaluation, slots: np.ndarray, take: Take) -> None:
-    """Reverse mode with each of the slots as root."""
+def adjoints(call: Evaluation, seeds: Seeds, take: Take) -> None:
+    """Reverse mode with each of the seeds as roots."""
 
-    def one(engine: Engine, unit: np.ndarray) -> np.ndarray:
+    def one(engine: Engine, unit: Seeds) -> np.ndarray:
         return engine.reverse(unit)
 
-    _all(call, slots, take, one, ("reverse",))
+    _all(call, seeds, take, one, ("reverse",))
 
 
-def seconds(call: Evaluation, root: int, slots: np.ndarray, take: Take) -> None:
-    """Forward over reverse: how the adjoints for a root change along each of the slots."""
+def seconds(call: Evaluation, root: int, seeds: Seeds, take: Take) -> None:
+    """Forward over reverse: how the adjoints for a root change along each of the seeds."""
 
-    def one(engine: Engine, unit: np.ndarray) -> np.ndarray:
+    def one(engine: Engine, unit: Seeds) -> np.ndarray:
         return engine.second(root, unit)
 
-    _all(call, slots, take, one, ("tangent", "forward_over_reverse"))
+    _all(call, seeds, take, one, ("tangent", "forward_over_reverse"))
 
 
 def _all(
     call: Evaluation,
-    slots: np.ndarray,
+    seeds: Seeds,
     take: Take,
-    one: Callable[[Engine, np.ndarray], np.ndarray],
+    one: Callable[[Engine, Seeds], np.ndarray],
     sweeps: Sequence[str],
 ) -> None:
-    """`one` for groups of slots, side by side in lanes and in threads where that pays.
+    """`one` for groups of seeds, side by side in lanes and in threads where that pays.
 
     Each group has numbers of its own: nothing depends on how many threads there are.
     """
     tape: Any = call.tape
-    if not len(slots):
+    if not len(seeds):
         return
     call.values()
-    first = _first(tape, len(slots))
+    first = _first(tape, len(seeds))
     lanes = 1 if first is None else LANES
-    groups = [slice(j, min(j + lanes, len(slots))) for j in range(0, len(slots), lanes)]
+    groups = [slice(j, min(j + lanes, len(seeds))) for j in range(0, len(seeds), lanes)]
     workers = 1
     if not tape.calls and tape.slots * lanes * len(groups) >= PARALLEL:
         workers = min(get_num_threads(), len(groups))
@@ -117,7 +118,7 @@ def _all(
 
     def block(worker: int, number: int) -> None:
         for group in groups[number * share : (number + 1) * share]:
-            take(group, one(engines[worker], slots[group]))
+            take(group, one(engines[worker], seeds[group]))
 
     in_blocks(block, -(-len(groups) // share), workers)
 
@@ -165,31 +166,36 @@ class Engine:
         buffer[: self.slots] = 0.0
         return buffer
 
-    def _units(self, name: str, slots: np.ndarray) -> np.ndarray:
-        """A buffer with 1 in another of the slots for each lane, and the part of these lanes."""
+    def _units(self, name: str, seeds: Seeds) -> np.ndarray:
+        """A buffer with 1 in the slots of another direction for each lane; the part of these."""
         buffer = self._zeros(name)
         if self.lanes == 1:
-            buffer[slots] = 1.0
+            buffer[seeds[0]] = 1.0
             return buffer[:, None]
-        buffer[slots, np.arange(len(slots))] = 1.0
-        return buffer[:, : len(slots)]
+        count = len(seeds)
+        lanes = np.arange(count)
+        if not isinstance(seeds, np.ndarray):
+            lanes = np.repeat(lanes, [len(slots) for slots in seeds])
+            seeds = np.concatenate(seeds)
+        buffer[seeds, lanes] = 1.0
+        return buffer[:, :count]
 
-    def tangent(self, slots: np.ndarray) -> np.ndarray:
-        t = self._units("t", slots)
+    def tangent(self, seeds: Seeds) -> np.ndarray:
+        t = self._units("t", seeds)
         self.work.whole("tangent" + self.work.suffix, self.first, len(self.tape))
         return t
 
-    def reverse(self, slots: np.ndarray) -> np.ndarray:
-        g = self._units("g", slots)
-        self._back("reverse", int(slots.max()))
+    def reverse(self, seeds: Seeds) -> np.ndarray:
+        g = self._units("g", seeds)
+        self._back("reverse", max(int(np.max(slots, initial=0)) for slots in seeds))
         return g
 
-    def second(self, root: int, slots: np.ndarray) -> np.ndarray:
-        self.tangent(slots)
+    def second(self, root: int, seeds: Seeds) -> np.ndarray:
+        self.tangent(seeds)
         g, h = self._zeros("g"), self._zeros("h")
         g[root] = 1.0
         self._back("forward_over_reverse", root)
-        return h[:, None] if self.lanes == 1 else h[:, : len(slots)]
+        return h[:, None] if self.lanes == 1 else h[:, : len(seeds)]
 
     def _back(self, name: str, slot: int) -> None:
         """A sweep backwards from the instruction that a slot is the result of."""
