@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import nest
 from ..nest import BODY
-from ..ops import FIRST_WIDE, WIDE
+from ..ops import CODES, FIRST_WIDE, WIDE
 from ..tape import SLOT_MASK, Tape
 from ..verify_wide import NESTED, descriptors
 from .interactions import ON_X, XX, rules
@@ -28,6 +28,7 @@ KEPT = 1 << 23  # so many steps are kept for the next sweep
 MOST_STEPS = 1 << 27  # an instruction with more counts as one whose places are not known
 
 LISTED = ("collect", "gather")
+PRODUCTS = ("multiply", "dot", "weights")
 
 
 class Batch(NamedTuple):
@@ -99,6 +100,9 @@ class Steps:
         for j, column in enumerate((d.a, d.b, d.u)):
             slots = d.has(j) & (d.flags >> j & 1 == 0)
             starts[j, d.index[slots]] = column[slots]
+        by_constant = np.flatnonzero(self.op == CODES["multiply", "vk"])
+        zero = self.columns["k"][self.columns["b"][by_constant]] == 0.0
+        starts[0, by_constant[zero]] = -1
         return starts
 
     def _amounts(self) -> np.ndarray:
@@ -205,7 +209,19 @@ class Steps:
         places[:3, at] = np.where(known < 0, -1, known + moved[1:])
         running = before >= 0
         places[2, at[running]] = z[at[running]] - before[running]
+        product = d.of_kind(*PRODUCTS)[w]
+        self._drop_zeros(at[product], w[product], moved[1:3, product], places)
         self._look_up(at[listed], w[listed], element, places)
+
+    def _drop_zeros(
+        self, at: np.ndarray, w: np.ndarray, moved: np.ndarray, places: np.ndarray
+    ) -> None:
+        """What is multiplied by a constant 0 contributes nothing, as in a banded matrix."""
+        d, k = self.wide, self.columns["k"]
+        for j, start in enumerate((d.a, d.b)):
+            here = d.flags[w] >> j & 1 == 1
+            factor = k[start[w[here]] + moved[j, here]]
+            places[1 - j, at[here][factor == 0.0]] = -1
 
     def _look_up(
         self, at: np.ndarray, w: np.ndarray, element: np.ndarray, places: np.ndarray

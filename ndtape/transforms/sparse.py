@@ -17,9 +17,9 @@ import numpy as np
 from ..errors import ArgumentError, PatternError, UnsupportedError
 from ..record.values import Result
 from ..sparsity import detect
-from ..sparsity.pattern import COLOURINGS, KINDS, Sparsity
+from ..sparsity.pattern import COLOURINGS, KINDS, Group, Sparsity
 from ..sparsity.steps import variants
-from .directions import adjoint, second, tangent
+from .directions import adjoints, second, seconds, tangent, tangents
 from .evaluation import Argnums, Evaluation, shape_of, size_of
 from .outputs import VectorEvaluation
 
@@ -65,6 +65,7 @@ def sparsity(
     """
     if of not in KINDS:
         raise ArgumentError(f"of must be one of {', '.join(KINDS)}, not {of!r}")
+    _check_argnums(argnums)
     if colouring not in (None, *COLOURINGS[of]):
         raise ArgumentError(
             f"the colouring of a {of} must be one of {', '.join(COLOURINGS[of])}, not {colouring!r}"
@@ -83,6 +84,16 @@ def sparsity(
         return found
 
     return transformed
+
+
+def _check_argnums(argnums: Argnums) -> None:
+    chosen = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
+    if not all(isinstance(i, int) for i in chosen):
+        raise ArgumentError(
+            "nt.sparsity(f) is a function of the arguments of f: write nt.sparsity(f)(x), not "
+            "nt.sparsity(f, x); what follows f is argnums, the positions of the arguments that are "
+            f"differentiated, and was given a {type(argnums).__name__}"
+        )
 
 
 def sparse_jacobian(
@@ -196,22 +207,36 @@ def _patterns(tape: Any) -> list[tuple[Any, ...]]:
 def _jacobian_entries(call: Any, pattern: Sparsity) -> np.ndarray:
     inputs, places = call.input_slots(), call.places()
     data = np.zeros(pattern.nnz)
-    for group in pattern.by_columns:
-        t = tangent(call, inputs[group.seeds])
-        data[group.entries] = t[places[group.sources]]
-    for group in pattern.by_rows:
-        g = adjoint(call, places[group.seeds])
-        data[group.entries] = g[inputs[group.sources]]
+    by_columns, by_rows = pattern.by_columns, pattern.by_rows
+    if by_columns:
+        tangents(call, [inputs[g.seeds] for g in by_columns], _taking(data, by_columns, places))
+    if by_rows:
+        adjoints(call, [places[g.seeds] for g in by_rows], _taking(data, by_rows, inputs))
     return data
 
 
 def _hessian_entries(call: Evaluation, pattern: Sparsity) -> np.ndarray:
-    inputs, y = call.input_slots(), call.scalar()
+    inputs, groups = call.input_slots(), pattern.by_columns
     numbers = np.zeros(pattern.numbers)
-    for group in pattern.by_columns:
-        _, h = second(call, y.slot, inputs[group.seeds])
-        numbers[group.entries] = h[inputs[group.sources]]
+    if groups:
+        seeds = [inputs[g.seeds] for g in groups]
+        seconds(call, call.scalar().slot, seeds, _taking(numbers, groups, inputs))
     return pattern.entries(numbers)
+
+
+def _taking(
+    numbers: np.ndarray, groups: Sequence[Group], slots: np.ndarray
+) -> Callable[[slice, np.ndarray], None]:
+    """Reads the numbers of groups from a buffer that has a column for each of them.
+
+    Several threads do, each for groups of its own: what they write is apart.
+    """
+
+    def take(which: slice, buffer: np.ndarray) -> None:
+        for j, group in enumerate(groups[which]):
+            numbers[group.entries] = buffer[slots[group.sources], j]
+
+    return take
 
 
 def _blocks(
