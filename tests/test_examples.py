@@ -82,6 +82,7 @@ TESTED_ELSEWHERE |= {"branches", "logistic_errors", "option_greeks", "rosenbrock
 TESTED_ELSEWHERE |= {"scalar_neurons", "f_recurrent", "char_lstm", "row_digits", "long_memory"}
 TESTED_ELSEWHERE |= {"sunspots", "beside_pytorch"}
 TESTED_ELSEWHERE |= {"garch", "advection", "double_pendulum", "kalman"}
+TESTED_ELSEWHERE |= {"monte_carlo", "boundary_value", "cart_pole"}
 
 
 def test_every_example_is_run():
