@@ -67,13 +67,25 @@ def _slots(tape: Tape, results: Any) -> np.ndarray:
     found = [np.zeros(0, np.int64)]
     for x in flatten(results)[0]:
         if isinstance(x, (Var, Array)):
-            where = x.storage if isinstance(x, Array) else x
-            if isinstance(where.tape, Recorder):
-                core.resolve(where)
-            slots = slots_of(x)[0] if where.tape is tape else np.array([-1])
+            slots = _slots_of(tape, x)
         else:
             slots = np.atleast_1d(np.asarray(x))
         if slots.dtype.kind not in "iu" or ((slots < 0) | (slots >= tape.slots)).any():
             raise ArgumentError(f"{x!r:.60} is neither a result on this tape nor one of its slots")
         found.append(slots.astype(np.int64))
     return np.concatenate(found)
+
+
+def _slots_of(tape: Tape, x: Any) -> np.ndarray:
+    """The slots of the elements of a recording value; -1 where they are not on the tape."""
+    where = x.storage if isinstance(x, Array) else x
+    if isinstance(where.tape, Recorder):
+        core.resolve(where)
+    if where.tape is tape:
+        return slots_of(x)[0]
+    first = getattr(tape, "leaf_slots", {}).get(getattr(where, "token", None))
+    if first is None:
+        return np.array([-1])
+    places = x.places().ravel() if isinstance(x, Array) else np.arange(1)
+    slots: np.ndarray = first + places
+    return slots

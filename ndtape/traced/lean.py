@@ -44,15 +44,20 @@ def lean(
 
     `words` are those of a workspace which takes no adjoints of some arguments.
     """
-    for call in trace.tape.calls:
-        if call.loop is not None:
-            call.loop.optimise(goal.level)
+    optimise_loops(trace, goal.level)
     code = code_of(trace.tape, trace.leading[0], results, words)
     better = optimised(code, goal, steps)
     if better is code:
         return None
     trace.lean_length = better.length
     return OptimisedTape(better, trace.tape)
+
+
+def optimise_loops(trace: Trace, level: int) -> None:
+    """Send the bodies of loops on the tape through the passes, for workspaces yet to come."""
+    for call in trace.tape.calls:
+        if call.loop is not None:
+            call.loop.optimise(level)
 
 
 def output_slots(trace: Trace) -> np.ndarray:

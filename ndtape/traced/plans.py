@@ -24,7 +24,7 @@ from ..run import COLUMNS, Workspace, address, entry
 from ..tape import Tape, address_of
 from ..trees import flatten, order_of, unflatten
 from . import lean as policy
-from .lean import lean, output_slots, output_span
+from .lean import lean, optimise_loops, output_slots, output_span
 from .pieces import Pieces
 from .program import Slots, Trace
 
@@ -521,6 +521,8 @@ def optimised_now(trace: Trace, level: int, name: str) -> list[Optimisation]:
     trace.renew()
     trace.forced, trace.lean_length = True, 0
     found: list[Optimisation] = []
+    trace.free.clear()  # what loops keep there is of bodies at another level
+    optimise_loops(trace, level)
     if not level or not fits(trace, GRADIENT):
         return found
     single = trace.output.single

@@ -153,11 +153,20 @@ class Trace:
         except IndexError:
             work = Workspace(self.tape)
             work.leading = self.leading
+        if self.tape.calls:
+            work.unwanted = self._unwanted(chosen)
         words = None if chosen is None else self.quiet_words(tuple(chosen))
         if words is not work.own_words:
             work.own_words = words
             work.unprepare()  # its frame points at the others
         return work
+
+    def _unwanted(self, chosen: Sequence[int] | None) -> frozenset[int]:
+        """Where the arguments begin that are only data."""
+        if chosen is None:
+            return frozenset()
+        return frozenset([x.storage.slot for j, x in enumerate(self.variables)
+                          if j not in chosen and isinstance(x, Array) and x.size])  # fmt: skip
 
     def quiet_words(self, chosen: tuple[int, ...]) -> np.ndarray | None:
         """The words of sweeps that take no adjoints of arguments that are only data."""
