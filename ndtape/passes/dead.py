@@ -1,0 +1,91 @@
+"""Dead code: what no result, guard or call needs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..nest import FLAGS, Y_CONSTANT
+from ..ops import FRAME, OPCODES, WIDE_CODES
+from .code import NAMES, Code, Goal, sizes_of
+from .operands import reads
+
+FUSED = [WIDE_CODES[name] for name in ("skip", "affine", "weights")]
+PLACED = [WIDE_CODES[name] for name in ("gather", "scatter_add")]
+STOPS = [WIDE_CODES["call"], *[o.code for o in OPCODES if o.row.name == "guard"]]
+SCRATCH = 64  # words for the counters of loops
+LONG = 64  # slots an instruction: beyond, instructions are looked at and not slots
+
+
+def dead(code: Code, goal: Goal) -> Code | None:
+    """The code without instructions that nobody needs; None where there are none.
+
+    One sweep of `reach`, from the results and what can stop a sweep, to operands.
+
+    >>> import ndtape as nt, numpy as np
+    >>> from ndtape.passes import Goal, code_of
+    >>> from ndtape.passes.dead import dead
+    >>> with nt.Tape() as tape:
+    ...     x = nt.var(3.0)
+    ...     y, z = nt.sin(nt.exp(x)), nt.cos(x)
+    >>> code = code_of(tape, 1, np.array([z.slot]))
+    >>> code.length, dead(code, Goal()).length
+    (4, 2)
+    """
+    if np.isin(code.columns["op"], FUSED).any():  # whose operands that sweep does not know
+        return None
+    kept = _reached(code) if code.slots < LONG * code.length else _needed(code)
+    return None if kept.all() else code.some(kept)
+
+
+def _reached(code: Code) -> np.ndarray:
+    """A mask: the instructions to keep."""
+    from .. import _sweeps
+    from ._walking import Words
+
+    columns, out = code.columns, code.columns["out"].astype(np.int64)
+    mark = np.zeros(code.slots + 1, np.uint8)
+    mark[code.results] = 1
+    stops = _can_stop(code)
+    mark[out[stops]] = 1
+    given = {name: columns[name] for name in (*NAMES, "m")}
+    frame = Words(FRAME, **given, mark=mark, scratch=np.zeros(SCRATCH, np.int64))
+    frame.run(_sweeps.reach, code.inputs, code.length)
+    kept = mark[out] & 1 == 1
+    sizes = sizes_of(columns)
+    spans = np.flatnonzero(sizes > 1)
+    if len(spans):
+        marked = np.concatenate([[0], np.cumsum(mark & 1, dtype=np.int64)])
+        kept[spans] = marked[out[spans] + sizes[spans]] > marked[out[spans]]
+    kept[: code.inputs] = True
+    return kept
+
+
+def _needed(code: Code) -> np.ndarray:
+    """The same from instruction to instruction, where slots are many and instructions few."""
+    columns = code.columns
+    out = columns["out"].astype(np.int64)
+    order = np.argsort(out, kind="stable")
+    start = out[order]
+    found = reads(columns)
+    first, last = (np.searchsorted(start, slots, "right") - 1 for slots in (found.low, found.high))
+    kept = np.zeros(code.length, bool)
+    kept[order[np.searchsorted(start, code.results, "right") - 1]] = True
+    kept[_can_stop(code)] = True
+    kept[: code.inputs] = True
+    operands: list[list[tuple[int, int]]] = [[] for _ in range(code.length)]
+    for reader, lo, hi in np.unique(np.stack([found.reader, first, last]), axis=1).T.tolist():
+        operands[reader].append((lo, hi + 1))
+    for i in range(code.length - 1, -1, -1):
+        if kept[i]:
+            for lo, hi in operands[i]:
+                kept[order[lo:hi]] = True
+    return kept
+
+
+def _can_stop(code: Code) -> np.ndarray:
+    """The instructions that can stop a sweep: guards, calls, reads at computed places."""
+    op = code.columns["op"]
+    placed = np.flatnonzero(np.isin(op, PLACED))
+    c = code.columns["c"][placed].astype(np.int64)
+    computed = placed[code.columns["m"][c + FLAGS] & Y_CONSTANT == 0]
+    return np.concatenate([np.flatnonzero(np.isin(op, STOPS)), computed])

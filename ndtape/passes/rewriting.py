@@ -1,0 +1,72 @@
+"""What passes over scalar instructions share: readers of slots, and slots that stand for others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ops import FIRST_WIDE
+from .code import NAMES, Code, Columns
+from .operands import places_of_slots, reads
+from .tables import SLOT_BITS
+
+MANY = 1 << 20  # readers: not to be counted
+
+
+def scalars(code: Code) -> int:
+    """How many instructions behind the inputs are scalar ones."""
+    return int(np.count_nonzero(code.columns["op"][code.inputs :] < FIRST_WIDE))
+
+
+def copied(code: Code) -> Columns:
+    """The columns, those with an entry an instruction copied to be written."""
+    return {**code.columns, **{name: code.columns[name].copy() for name in NAMES}}
+
+
+def wide_rows(columns: Columns) -> tuple[np.ndarray, Columns]:
+    """Which instructions are wide, and the columns of these alone."""
+    wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
+    return wide, {**columns, **{name: columns[name][wide] for name in NAMES}}
+
+
+def readers_of(code: Code) -> np.ndarray:
+    """By slot that a scalar instruction writes: how many operands of such it is; MANY more for
+    results, and where an operation on arrays reads."""
+    from ._counting import STATE, count
+    from ._walking import Words
+
+    columns = code.columns
+    found = np.zeros(code.slots, np.int64)
+    wide, some = wide_rows(columns)
+    if len(wide):  # of spans, only those places matter that scalar instructions write
+        walked = reads(some)
+        slots = np.sort(columns["out"][columns["op"] < FIRST_WIDE].astype(np.int64))
+        covers = np.zeros(len(slots) + 1, np.int64)
+        np.add.at(covers, np.searchsorted(slots, walked.low), MANY)
+        np.add.at(covers, np.searchsorted(slots, walked.high, "right"), -MANY)
+        found[slots] = np.cumsum(covers)[:-1]
+    found[code.results] += MANY
+    given = {name: columns[name] for name in ("op", "a", "b", "c")}
+    Words(STATE, **given, slot_bits=SLOT_BITS, readers=found).run(count, 0, code.length)
+    return found
+
+
+def resolved(code: Code, columns: Columns, alias: np.ndarray) -> Code:
+    """The code with those columns, where scalar instructions read what `alias` says already.
+
+    `alias` has by slot the one that stands for it + 1, or 0; equal words are read by equal
+    instructions, so that one copy of the words serves them all.
+    """
+    wide, some = wide_rows(columns)
+    columns = dict(columns)
+    for name, at in places_of_slots(some).items() if len(wide) else ():
+        slots = some[name][at].astype(np.int64)
+        fresh = np.where(alias[slots] > 0, alias[slots] - 1, slots)
+        if np.array_equal(fresh, slots):
+            continue
+        if name == "m":
+            columns["m"] = columns["m"].copy()
+            columns["m"][at] = fresh
+        else:
+            columns[name][wide[at]] = fresh
+    results = np.where(alias[code.results] > 0, alias[code.results] - 1, code.results)
+    return code._replace(columns=columns, results=results)
