@@ -23,8 +23,9 @@ STATE = (
     "stack",
     "found", "terms", "others",  # how many
 )  # fmt: skip
-(OP, OUT, A, B, READERS, WRITER, WITHIN, LENGTH, FIRST, MEMBERS, TAKEN, ANYWHERE, FEWEST, NEARNESS, ROOTS,
- COUNTS, KIND, P, Q, INNER, WHOSE, STACK, FOUND, TERMS, OTHERS) = range(len(STATE))  # fmt: skip
+(OP, OUT, A, B, READERS, WRITER, WITHIN, LENGTH, FIRST, MEMBERS, TAKEN, ANYWHERE, FEWEST, NEARNESS,
+ ROOTS, COUNTS, KIND, P, Q, INNER, WHOSE, STACK, FOUND, TERMS,
+ OTHERS) = range(len(STATE))  # fmt: skip
 i64 = types.int64
 
 ADD, ADD_K = CODES["add", "vv"], CODES["add", "vk"]

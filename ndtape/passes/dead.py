@@ -50,7 +50,7 @@ def _reached(code: Code) -> np.ndarray:
     given = {name: columns[name] for name in (*NAMES, "m")}
     frame = Words(FRAME, **given, mark=mark, scratch=np.zeros(SCRATCH, np.int64))
     frame.run(_sweeps.reach, code.inputs, code.length)
-    kept = mark[out] & 1 == 1
+    kept: np.ndarray = mark[out] & 1 == 1
     sizes = sizes_of(columns)
     spans = np.flatnonzero(sizes > 1)
     if len(spans):

@@ -9,9 +9,14 @@ from typing import NamedTuple
 from ..errors import ArgumentError
 from ..tape import BYTES_PER_INSTRUCTION
 from .code import Code, Goal
+from .common import common
+from .dead import dead
 from .fusion import fuse
+from .muladd import muladd
 from .settling import settle
+from .simplify import simplify
 from .slots import renumbered
+from .terms import terms
 from .weights import gather_weights
 
 
@@ -26,6 +31,11 @@ class Pass(NamedTuple):
 
 # In the order in which they run.
 PASSES: tuple[Pass, ...] = (
+    Pass("simplify", 1, simplify, "constants computed, operations that change nothing left out"),
+    Pass("common", 2, common, "what was computed before is not computed again"),
+    Pass("dead", 1, dead, "nothing that no result, guard or call needs"),
+    Pass("terms", 2, terms, "long sums and dot products of scalars as one instruction"),
+    Pass("muladd", 2, muladd, "x * y + u as one instruction"),
     Pass("affine", 2, fuse, "products, their sum and its activation as one instruction"),
     Pass("weights", 2, gather_weights, "gradients of shared weights as products of matrices"),
     Pass("slots", 1, renumbered, "no slots that nobody writes; for values alone, slots used again"),

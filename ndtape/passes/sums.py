@@ -30,7 +30,7 @@ class Sums(NamedTuple):
         terms, members = np.repeat(chosen, self.counts), chosen[self.whose]
         return Sums(
             self.roots[chosen], self.counts[chosen],
-            *(part[terms] for part in (self.kinds, self.p, self.q)),
+            self.kinds[terms], self.p[terms], self.q[terms],
             self.inner[members], numbers[self.whose[members]],
         )  # fmt: skip
 
@@ -76,8 +76,5 @@ def sums_of(code: Code, fewest: int = 2, anywhere: bool = False, near: bool = Tr
         return None
     terms, others = state["terms"], state["others"]
     roots, counts, inner, whose = (numbers[x] for x in ("roots", "counts", "inner", "whose"))
-    return Sums(
-        roots[:found], counts[:found],
-        *(state.alive[name][:terms] for name in ("kind", "p", "q")),
-        inner[:others], whose[:others],
-    )  # fmt: skip
+    kind, p, q = (state.alive[name][:terms] for name in ("kind", "p", "q"))
+    return Sums(roots[:found], counts[:found], kind, p, q, inner[:others], whose[:others])
