@@ -160,7 +160,9 @@ def test_tape_knows_no_sweep_and_sweeps_know_no_tape():
 
 def test_only_run_calls_compiled_code():
     for name in MODULES:
-        if name not in ("run", "codegen") and name.partition(".")[0] != "kernels":
+        # Passes fold constants and find what is dead by sweeps over code of their own.
+        known = name in ("run", "codegen", "passes._walking")
+        if not known and name.partition(".")[0] != "kernels":
             assert not {"_sweeps", "_maps", "kernels"} & set(imports(name)), name
 
 

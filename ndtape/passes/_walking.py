@@ -1,4 +1,4 @@
-"""Compiled walks over instructions: how they are called, and what they have in common."""
+"""Compiled walks over instructions: how they are called; the two sweeps that passes need."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import _sweeps
 from .._jit import Sweep
 
+forward, reach = _sweeps.forward, _sweeps.reach
 FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 3)
 
 

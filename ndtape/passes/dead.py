@@ -39,8 +39,7 @@ def dead(code: Code, goal: Goal) -> Code | None:
 
 def _reached(code: Code) -> np.ndarray:
     """A mask: the instructions to keep."""
-    from .. import _sweeps
-    from ._walking import Words
+    from ._walking import Words, reach
 
     columns, out = code.columns, code.columns["out"].astype(np.int64)
     mark = np.zeros(code.slots + 1, np.uint8)
@@ -49,7 +48,7 @@ def _reached(code: Code) -> np.ndarray:
     mark[out[stops]] = 1
     given = {name: columns[name] for name in (*NAMES, "m")}
     frame = Words(FRAME, **given, mark=mark, scratch=np.zeros(SCRATCH, np.int64))
-    frame.run(_sweeps.reach, code.inputs, code.length)
+    frame.run(reach, code.inputs, code.length)
     kept: np.ndarray = mark[out] & 1 == 1
     sizes = sizes_of(columns)
     spans = np.flatnonzero(sizes > 1)

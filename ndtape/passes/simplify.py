@@ -32,14 +32,13 @@ def simplify(code: Code, goal: Goal) -> Code | None:
     ...     x = nt.var(3.0)
     ...     y = nt.sin(-(-(x * 1.0)) / 4.0)
     >>> better = simplify(code_of(tape, 1, np.array([y.slot])), Goal())
-    >>> better.length, better.columns["k"][-1]  # the input, a product, the sine; and 1 / 4
+    >>> better.length, float(better.columns["k"][-1])  # the input, a product, the sine; and 1 / 4
     (4, 0.25)
     """
     if not scalars(code):
         return None
-    from .. import _sweeps
     from ._simplify import STATE, simplify
-    from ._walking import Words
+    from ._walking import Words, forward
 
     columns, slots, pool = copied(code), code.slots, code.columns["k"]
     columns["k"] = np.empty(len(pool) + slots + 2 * code.length)
@@ -55,7 +54,7 @@ def simplify(code: Code, goal: Goal) -> Code | None:
         nonnegative=tables.NEVER_NEGATIVE_ZERO, alias=alias, writer=np.zeros(slots, np.int64),
         known=np.zeros(slots, bool), never=np.zeros(slots, bool), place=np.zeros(slots, np.int64),
         readers=readers_of(code) if exact else 0, kept=kept, level=goal.level,
-        values=not goal.reverse, frame=frame.words, forward=_sweeps.forward.address,
+        values=not goal.reverse, frame=frame.words, forward=forward.address,
         used=len(pool),
     )  # fmt: skip
     if not state.run(simplify, code.inputs, code.length):

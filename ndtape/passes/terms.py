@@ -27,12 +27,12 @@ def terms(code: Code, goal: Goal) -> Code | None:
     At level 3 also sums of sums, whose additions come in another order then.
 
     >>> import ndtape as nt, numpy as np
-    >>> from ndtape.passes import Goal, code_of
+    >>> from ndtape.passes import Goal, code_of, seal
     >>> from ndtape.passes.terms import terms
     >>> with nt.Tape() as tape:
     ...     x = [nt.var(float(j)) for j in range(10)]
     ...     z = sum(a * b for a, b in zip(x, x[::-1]))
-    >>> code = code_of(tape, 10, np.array([z.slot]))
+    >>> code = code_of(seal(tape), 10, np.array([tape.slots - 1]))
     >>> code.length, terms(code, Goal()).length
     (30, 11)
     """
