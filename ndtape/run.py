@@ -161,7 +161,7 @@ class Workspace:
     __slots__ = ("owner", "owned", "lanes", "suffix", "frame", "frame_address", "chunk",
                  "constants", "arrays", "capacity", "values", "swept", "laid", "exact", "extra",
                  "wide", "leading", "lock", "busy", "runners", "loops", "words", "own_words",
-                 "loaded",
+                 "loaded", "unwanted",
                  "_hold", "_forward", "_replay", "_inputs", "_ready")  # fmt: skip
 
     def __init__(self, tape: Tape, lanes: int = 1, owned: bool = False) -> None:
@@ -190,6 +190,7 @@ class Workspace:
         self.words: np.ndarray | None = None
         self.own_words: np.ndarray | None = None  # in the place of the tape's, see `quiet`
         self.loaded: dict[str, int] = {}  # number of wide opcodes whose kernels are loaded
+        self.unwanted: frozenset[int] = frozenset()  # inputs whose adjoints nobody reads
         self.lock = threading.RLock()  # long pieces release the GIL
         self.busy = 0  # sweeps under way
         self.runners: dict[Any, Any] = {}  # of the loops on the tape: their own numbers

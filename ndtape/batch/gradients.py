@@ -172,10 +172,17 @@ def _is_number(output: Any) -> bool:
     return isinstance(part, float)
 
 
-def weighted(
-    rows: Rows, moving: Sequence[bool], shapes: Sequence[tuple[int, ...]], w: np.ndarray,
-    slopes: np.ndarray,
-) -> list[Any]:  # fmt: skip
+def row_shapes(rows: Rows, moving: Sequence[bool]) -> list[tuple[int, ...]]:
+    """The shapes that leaves which are `moving` have in a row."""
+    found = []
+    for x, axis, moves in zip(rows.leaves, rows.axes, moving, strict=True):
+        shape = np.shape(x) if moves else ()
+        if moves:
+            found.append(shape if axis is None else shape[:axis] + shape[axis + 1 :])
+    return found
+
+
+def weighted(rows: Rows, moving: Sequence[bool], w: np.ndarray, slopes: np.ndarray) -> list[Any]:
     """What `pulled` gives, from the derivatives of rows that `sloped` gave."""
     with np.errstate(all="ignore"):
         terms = np.multiply(slopes.T, w, out=np.empty(slopes.shape[::-1]))
@@ -183,7 +190,7 @@ def weighted(
         terms[:, w == 0.0] = 0.0  # also where a slope is infinite
     found, place = [], 0
     axes = [axis for axis, moves in zip(rows.axes, moving, strict=True) if moves]
-    for axis, shape in zip(axes, shapes, strict=True):
+    for axis, shape in zip(axes, row_shapes(rows, moving), strict=True):
         size = math.prod(shape)
         part = terms[place : place + size]
         place += size

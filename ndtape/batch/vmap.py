@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from ..transforms.custom import described, ruled
 from ..transforms.gradients import gradient_of
 from ..transforms.linear_maps import jvp, vjp
 from ..trees import flatten, unflatten
-from .gradients import gradients, pulled, sloped, weighted
+from .gradients import gradients, pulled, row_shapes, sloped, weighted
 from .rows import Axes, Rows, called, has_none, joined, loop, of_no_rows, placed, spread, swept
 
 FEW = 16  # rows from which a call serves them; fewer are recorded one by one
@@ -255,6 +255,14 @@ class Plan:
         return list(jvp(results, tuple(moving), tuple(tangents))[1])
 
 
+class Slopes(NamedTuple):
+    """Derivatives of the rows' results with respect to some operands."""
+
+    moving: list[bool]  # which of all leaves
+    operands: list[np.ndarray]  # where they were taken
+    matrix: np.ndarray
+
+
 class Rule:
     """One call: a plan, and what is no number among the arguments.  See `custom.ruled`."""
 
@@ -262,7 +270,8 @@ class Rule:
     known: list[np.ndarray] | None  # the results at the operands of the recording
     smooth: frozenset[int]  # results that are floats
     many: bool
-    slopes: tuple[list[np.ndarray], np.ndarray] | None = None  # at which operands
+    slopes: Slopes | None = None
+    selective = True
     differentiated = False  # somebody has asked for adjoints
 
     def __init__(self, plan: Plan, rows: Rows) -> None:
@@ -281,41 +290,37 @@ class Rule:
             [_scalar(next(numbers)) if n else next(others) for n in self.plan.numeric]
         )
 
-    def evaluated(self, operands: Sequence[np.ndarray], slopes: bool) -> Any:
+    def evaluated(self, operands: Sequence[np.ndarray], slopes: bool, wanted: Any = None) -> Any:
         """The results for plain operands by the tapes of the function; raises if there are none.
 
         If somebody will ask for `slopes` and they are few, rows go backward as well, while their
         numbers are at hand.
         """
         rows, plan = self.rows(operands), self.plan
-        if slopes and plan.single and self.count_moving(operands) <= MOST_SLOPES:
-            found = sloped(plan.function, rows, plan.moving)
+        moving = self.chosen(wanted)
+        if slopes and plan.single and _row_size(rows, moving) <= MOST_SLOPES:
+            found = sloped(plan.function, rows, moving)
             if found is not None:
                 tree, matrix = found
                 plan.single = matrix is not None
                 if matrix is not None:
-                    self.slopes = self.moving_numbers(operands), matrix
+                    self.slopes = Slopes(moving, _copies(rows, moving), matrix)
                 return tree
         return swept(plan.function, rows, 0)
 
-    def moving_numbers(self, operands: Sequence[Any]) -> list[np.ndarray]:
-        """Copies of what is differentiated."""
-        return [np.array(x, np.float64) for x, m in zip(operands, self.moving, strict=True) if m]
+    def chosen(self, wanted: Any) -> list[bool]:
+        """Which leaves are differentiated, where of the operands only some are `wanted`."""
+        if wanted is None:
+            return self.plan.moving
+        each = iter(wanted)
+        leaves = zip(self.plan.numeric, self.plan.moving, strict=True)
+        return [numeric and next(each) and moves_ for numeric, moves_ in leaves]
 
-    def row_shapes(self, operands: Sequence[Any]) -> list[tuple[int, ...]]:
-        """The shapes of what is differentiated in a row."""
-        pairs = [(np.shape(x), axis) for x, axis, m in
-                 zip(operands, self.axes, self.moving, strict=True) if m]  # fmt: skip
-        return [s if axis is None else s[:axis] + s[axis + 1 :] for s, axis in pairs]
-
-    def count_moving(self, operands: Sequence[Any]) -> int:
-        return sum(map(math.prod, self.row_shapes(operands)))
-
-    def value(self, *operands: Any) -> Any:
+    def value(self, *operands: Any, wanted: Any = None) -> Any:
         parts, self.known = self.known, None
         if parts is None and self.differentiated and not any(map(moves, operands)):
             try:
-                parts = [np.asarray(x) for x in flatten(self.evaluated(operands, True))[0]]
+                parts = [np.asarray(x) for x in flatten(self.evaluated(operands, True, wanted))[0]]
             except UNTRACEABLE:
                 parts = None
         if parts is None:
@@ -334,12 +339,12 @@ class Rule:
         moving = [a for a, m in zip(self.axes, self.moving, strict=True) if m]
         return moving, [a for a, m in zip(self.axes, self.moving, strict=True) if not m]
 
-    def vjp(self, w: Any, z: Any, *operands: Any) -> list[Any]:
+    def vjp(self, w: Any, z: Any, *operands: Any, wanted: Any = None) -> list[Any]:
         ws = [x for i, x in enumerate(w if self.many else [w]) if i in self.smooth]
         if not ws:
             return [None] * len(operands)
         if not any(map(moves, (*operands, *ws))):
-            found = self.pulled(operands, ws)
+            found = self.pulled(operands, ws, wanted)
             if found is not None:
                 return found
         moving, fixed = self.parted(operands)
@@ -361,24 +366,29 @@ class Rule:
             ])  # fmt: skip
         return [next(terms) if moving else None for moving in self.moving]
 
-    def pulled(self, operands: Sequence[Any], ws: Sequence[Any]) -> list[Any] | None:
+    def pulled(self, operands: Sequence[Any], ws: Sequence[Any], wanted: Any) -> list[Any] | None:
         """Adjoints by sweeps over the tapes of the function itself; None where that cannot be."""
-        plan = self.plan
+        moving = self.chosen(wanted)
         rows = self.rows([np.asarray(x) for x in operands])
         self.differentiated = True
         found: list[Any] | None = None
-        if self.slopes is not None and _same_bits(self.slopes[0], self.moving_numbers(operands)):
-            shapes = self.row_shapes(operands)
-            found = weighted(rows, plan.moving, shapes, np.ravel(ws[0]), self.slopes[1])
+        known = self.slopes
+        if (
+            known is not None
+            and known.moving == moving
+            and _same_bits(known.operands, rows, moving)
+        ):
+            found = weighted(rows, moving, np.ravel(ws[0]), known.matrix)
         else:
             try:
-                found = pulled(plan.function, rows, plan.moving, sorted(self.smooth), ws)
+                found = pulled(self.plan.function, rows, moving, sorted(self.smooth), ws)
             except UNTRACEABLE:
                 return None
         if found is None:
             return None
         terms = iter(found)
-        return [next(terms) if moving else None for moving in self.moving]
+        each = zip(moving, self.plan.numeric, strict=True)
+        return [next(terms) if moves_ else None for moves_, numeric in each if numeric]
 
     def adjoints(self, rows: Rows, axes: Sequence[int | None]) -> list[Any]:
         """Of the operands that are differentiated: sums over rows for those that they share."""
@@ -405,9 +415,19 @@ def _is_numeric(x: Any) -> bool:
     return isinstance(x, (Array, Var, int, float, np.generic))
 
 
-def _same_bits(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+def _row_size(rows: Rows, moving: Sequence[bool]) -> int:
+    """How many numbers of a row are differentiated."""
+    return sum(map(math.prod, row_shapes(rows, moving)))
+
+
+def _copies(rows: Rows, moving: Sequence[bool]) -> list[np.ndarray]:
+    return [np.array(x, np.float64) for x, m in zip(rows.leaves, moving, strict=True) if m]
+
+
+def _same_bits(known: Sequence[np.ndarray], rows: Rows, moving: Sequence[bool]) -> bool:
+    """Whether leaves that are differentiated hold these numbers."""
     return all(x.shape == y.shape and np.array_equal(x.view(np.int64), y.view(np.int64))
-               for x, y in zip(one, other, strict=True))  # fmt: skip
+               for x, y in zip(known, _copies(rows, moving), strict=True))  # fmt: skip
 
 
 def _scalar(x: Any) -> Any:

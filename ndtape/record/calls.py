@@ -69,12 +69,14 @@ class Primitive:
         doc: str = "",
         dtypes: Sequence[Any] | None = None,
         vjp_onto: Callable[..., Any] | None = None,
+        selective: bool = False,
     ) -> None:
         self.name = self.__name__ = name
         self.value = value
         self.vjp = vjp
         self.vjp_onto = vjp_onto  # the same in sweeps, where it adds to the adjoints that there are
         self.jvp = jvp
+        self.selective = selective  # value and vjp ask for `wanted`: which operands matter
         self.__doc__ = doc or value.__doc__
         self.dtypes = dtypes
 
@@ -157,9 +159,10 @@ class Call:
         v = work.arrays["v"]
         inputs = [v[s] for s in spans]
         if kind == "forward":
-            v[here] = self.forward(inputs)
+            v[here] = self.forward(inputs, self.wanted(work, spans))
         elif kind == "reverse":
-            self.add_adjoints(work.arrays["g"], here, spans, v[here], inputs)
+            wanted = self.wanted(work, spans)
+            self.add_adjoints(work.arrays["g"], here, spans, v[here], inputs, wanted)
         elif kind == "tangent":
             t = work.arrays["t"]
             t[here] = self.tangent([t[s] for s in spans], v[here], inputs)
@@ -171,8 +174,16 @@ class Call:
                     g[s] += term
                     h[s] += bend
 
-    def forward(self, inputs: list[Vector]) -> Vector:
-        results = self.primitive.value(*self.arrays([x.copy() for x in inputs]), **self.params)
+    def wanted(self, work: Any, spans: Sequence[slice]) -> tuple[bool, ...] | None:
+        """Which of all operands somebody wants adjoints of; None where it makes no difference."""
+        if not self.primitive.selective or not work.unwanted:
+            return None
+        moving = iter([s.start not in work.unwanted for s in spans])
+        return tuple([x is None and next(moving) for x in self.fixed])
+
+    def forward(self, inputs: list[Vector], wanted: Any = None) -> Vector:
+        params = self.params if wanted is None else {**self.params, "wanted": wanted}
+        results = self.primitive.value(*self.arrays([x.copy() for x in inputs]), **params)
         parts = results if self.many else (results,)
         found = [np.shape(p) for p in parts]
         if found != [shape for shape, _ in self.results]:
@@ -184,23 +195,26 @@ class Call:
             raise change
         return np.zeros(1) if self.empty else self.flat(results)
 
-    def reverse(self, w: Vector, z: Vector, inputs: list[Vector]) -> list[Vector | None]:
+    def reverse(
+        self, w: Vector, z: Vector, inputs: list[Vector], wanted: Any = None
+    ) -> list[Vector | None]:
         if not w.any() or self.primitive.vjp is None or self.empty:
             return [None] * len(inputs)
         return [
             None if term is None else np.ravel(term)
             for term in self.adjoints(
-                self.parts(w.copy()), self.parts(z.copy()), self.arrays(inputs)
+                self.parts(w.copy()), self.parts(z.copy()), self.arrays(inputs), wanted
             )
         ]
 
     def add_adjoints(
-        self, g: Vector, here: slice, spans: Sequence[slice], z: Vector, inputs: list[Vector]
-    ) -> None:
+        self, g: Vector, here: slice, spans: Sequence[slice], z: Vector, inputs: list[Vector],
+        wanted: Any = None,
+    ) -> None:  # fmt: skip
         """In the buffer of adjoints, add to those of the operands."""
         onto = self.primitive.vjp_onto
         if onto is None or _overlap(spans):
-            for s, term in zip(spans, self.reverse(g[here], z, inputs), strict=True):
+            for s, term in zip(spans, self.reverse(g[here], z, inputs, wanted), strict=True):
                 if term is not None:
                     g[s] += term
         elif not self.empty and g[here].any():
@@ -213,10 +227,11 @@ class Call:
             ):
                 g[s] = total
 
-    def adjoints(self, w: Any, z: Any, arrays: list[Any]) -> list[Any]:
+    def adjoints(self, w: Any, z: Any, arrays: list[Any], wanted: Any = None) -> list[Any]:
         """What vjp says about the recorded operands, each checked for its shape."""
         assert self.primitive.vjp is not None
-        terms = self.primitive.vjp(w, z, *arrays, **self.params)
+        params = self.params if wanted is None else {**self.params, "wanted": wanted}
+        terms = self.primitive.vjp(w, z, *arrays, **params)
         terms = tuple(terms) if isinstance(terms, (tuple, list)) else (terms,)
         if len(terms) != len(arrays):
             raise ArgumentError(

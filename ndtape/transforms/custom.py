@@ -437,7 +437,8 @@ def _attached(rule: Rule, leaves: list[Any], kept: list[Any], y: Any) -> Any:
 def ruled(rule: Any, outputs: Sequence[Any]) -> Primitive:
     """The operation whose value and derivatives its parameter `rule` computes."""
     onto = hasattr(rule, "vjp_onto")
-    return _ruled(tuple([_dtype(x) for x in outputs]), rule.jvp is not None, onto)
+    selective = getattr(rule, "selective", False)
+    return _ruled(tuple([_dtype(x) for x in outputs]), rule.jvp is not None, onto, selective)
 
 
 def _dtype(x: Any) -> Any:
@@ -449,12 +450,12 @@ def _dtype(x: Any) -> Any:
 
 
 @cache
-def _ruled(dtypes: tuple[Any, ...], forward: bool, onto: bool) -> Primitive:
-    def value(*operands: Any, rule: Any) -> Any:
-        return rule.value(*operands)
+def _ruled(dtypes: tuple[Any, ...], forward: bool, onto: bool, selective: bool) -> Primitive:
+    def value(*operands: Any, rule: Any, **wanted: Any) -> Any:
+        return rule.value(*operands, **wanted)
 
-    def vjp(w: Any, z: Any, *operands: Any, rule: Any) -> Any:
-        return rule.vjp(w, z, *operands)
+    def vjp(w: Any, z: Any, *operands: Any, rule: Any, **wanted: Any) -> Any:
+        return rule.vjp(w, z, *operands, **wanted)
 
     def jvp(tangents: Any, z: Any, *operands: Any, rule: Any) -> Any:
         return rule.jvp(tangents, z, *operands)
@@ -464,5 +465,5 @@ def _ruled(dtypes: tuple[Any, ...], forward: bool, onto: bool) -> Primitive:
 
     return Primitive(
         "custom", value, vjp, jvp if forward else None, dtypes=dtypes,
-        vjp_onto=vjp_onto if onto else None,
+        vjp_onto=vjp_onto if onto else None, selective=selective,
     )  # fmt: skip
