@@ -437,10 +437,10 @@ def plan_for(
         return None  # another thread has seen other captures meanwhile
     if argnums is None:
         span = output_span(trace)
-        if span is None:
+        if span is None and not _collected(trace, function.level):
             return None
-        first = span[0]
-        key = VALUES, first, first, span[1] - first
+        first, end = span or (0, 0)
+        key = VALUES, first, first, end - first
         hot, words = hot_words(trace, None, key, function.level)
     else:
         result = trace.output.single
@@ -490,12 +490,30 @@ def hot_words(
             _final(trace, group, quiet, key, level)
             if not trace.forced:
                 _keep_the_faster(trace, cold, trace.hot[final], key)
+            _let_go(trace, cold, group)
         hot: Hot | None = trace.hot.get(final, cold)
         if hot is None:
             hot = trace.hot[False, group] = Hot(trace, quiet)
         words = hot.plan(key)
         words[PLAN_LIMIT] = _limit(trace, hot, int(words[RUNS]), key, level)
         return hot, words
+
+
+def _collected(trace: Trace, level: int) -> bool:
+    """Whether results that lie far apart have been collected, so that one copy takes them out."""
+    place = final_place(None, (VALUES, 0, 0, 0))
+    with trace.lock:
+        if level and place not in trace.hot:
+            if trace.forced or trace.all_runs >= policy.calls_before(trace, None):
+                _final(trace, None, None, (VALUES, 0, 0, 0), level)
+        return place in trace.hot and trace.hot[place].lean is not None
+
+
+def _let_go(trace: Trace, cold: Hot | None, group: Any) -> None:
+    """Free a workspace that all plans have left."""
+    if cold is not None and all(final_place(group, key) in trace.hot for key in cold.plans):
+        cold.refuse()
+        trace.retire(cold)
 
 
 def final_place(group: Any, key: Key) -> Any:
