@@ -1,7 +1,7 @@
 """Monte-Carlo prices with all their greeks: an Asian and two barrier options, 10⁵ paths each.
 
 A payoff is written for one path, with numbers, loops and branches. `nt.vmap` runs it for all paths,
-16 at a time, each down its own branches, and `nt.grad` inside of it gives a gradient a path: its
+many at a time, each down its own branches, and `nt.grad` inside of it gives a gradient a path: its
 mean is the greek, its spread the greek's standard error.
 
     Asian               first order pathwise; second order after one normal is integrated out
