@@ -22,14 +22,15 @@ COMMUTES = np.array([o.row.commutes and o.row.kink != TIE and o.form == "vv" for
 def _with_constants() -> np.ndarray:
     """By opcode and operand: the opcode of the form where that slot is a constant, or NONE.
 
-    For the first operand of a row that commutes, it is the form with the operands exchanged.
+    For the first operand of a row that commutes, it is the form with the operands exchanged, unless
+    the sign of a zero depends on their order.
     """
     found = np.full((COUNT, 3), NONE, np.uint16)
     for code, _, row, form in ((o.code, o.name, o.row, o.form) for o in OPCODES):
         for j, f in enumerate(form):
             if f == "v" and row.kind not in STRUCTURE:
                 fresh = form[:j] + "k" + form[j + 1 :]
-                if row.commutes and fresh == "kv":
+                if row.commutes and row.kink != TIE and fresh == "kv":
                     fresh = "vk"
                 found[code, j] = CODES.get((row.name, fresh), NONE)
     return found
