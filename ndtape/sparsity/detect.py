@@ -68,7 +68,8 @@ class Sets:
         """Buffers by their names in the frame."""
         for name, array in arrays.items():
             self.arrays[name] = array
-            self.frame[self.kernels.FRAME.index(name)] = address_of(array)
+            if array.size:
+                self.frame[self.kernels.FRAME.index(name)] = address_of(array)
 
     def _grown(self, name: str, dtype: Any, size: int) -> None:
         known = self.arrays.get(name, np.zeros(0, dtype))
