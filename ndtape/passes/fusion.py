@@ -66,20 +66,29 @@ def fuse(code: Code, goal: Goal) -> Code | None:
 
 
 def _links(code: Code) -> Links:
-    writers, columns = code.writers(), code.columns
+    columns = code.columns
     found = reads(columns)
-    readers = np.bincount(writers[found.low], minlength=code.length)
-    for j in np.flatnonzero(writers[found.low] != writers[found.high]).tolist():
-        several = np.unique(writers[found.low[j] : found.high[j] + 1])
+    first, last = _writers(code, found.low), _writers(code, found.high)
+    readers = np.bincount(first, minlength=code.length)
+    for j in np.flatnonzero(first != last).tolist():
+        several = np.unique(_writers(code, np.arange(found.low[j], found.high[j] + 1)))
         readers[several] += 1
-        readers[writers[found.low[j]]] -= 1
-    readers[np.unique(writers[code.results])] += 1
+        readers[first[j]] -= 1
+    readers[np.unique(_writers(code, code.results))] += 1
     written = {}
     for name, bit in (("a", X_CONSTANT), ("b", Y_CONSTANT)):
         written[name] = np.full(code.length, -1)
         at = np.flatnonzero(_reads_slots(columns, name, bit))
-        written[name][at] = writers[columns[name][at].astype(np.int64)]
+        written[name][at] = _writers(code, columns[name][at].astype(np.int64))
     return Links(written["a"], written["b"], readers)
+
+
+def _writers(code: Code, slots: np.ndarray) -> np.ndarray:
+    """`Code.writers` of some slots, which are written: arrays have many more than instructions."""
+    out = code.columns["out"]
+    order = np.arange(code.length) if (out[1:] > out[:-1]).all() else np.argsort(out)
+    found: np.ndarray = order[np.searchsorted(out[order], slots, "right") - 1]
+    return found
 
 
 def _reads_slots(columns: Columns, name: str, constant: int) -> np.ndarray:
