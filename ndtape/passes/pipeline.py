@@ -12,6 +12,7 @@ from .code import Code, Goal
 from .common import common
 from .dead import dead
 from .fusion import fuse
+from .matrices import matrices
 from .muladd import muladd
 from .settling import settle
 from .simplify import simplify
@@ -29,10 +30,12 @@ class Pass(NamedTuple):
     doc: str
 
 
-# In the order in which they run.
+# In the order in which they run.  Matrices are looked for while a program is as regular as it was
+# written: `simplify` drops a factor that happens to be 1.
 PASSES: tuple[Pass, ...] = (
-    Pass("simplify", 1, simplify, "constants computed, operations that change nothing left out"),
     Pass("common", 2, common, "what was computed before is not computed again"),
+    Pass("matrices", 2, matrices, "sums of products of scalars as products of matrices"),
+    Pass("simplify", 1, simplify, "constants computed, operations that change nothing left out"),
     Pass("dead", 1, dead, "nothing that no result, guard or call needs"),
     Pass("terms", 2, terms, "long sums and dot products of scalars as one instruction"),
     Pass("muladd", 2, muladd, "x * y + u as one instruction"),

@@ -50,6 +50,22 @@ def readers_of(code: Code) -> np.ndarray:
     return found
 
 
+def held(code: Code) -> np.ndarray:
+    """By slot: whether a walk over several slots reads it, so that nothing can stand for it.
+
+    The pass `matrices` lays results of scalar instructions side by side for such walks.
+    """
+    wide, some = wide_rows(code.columns)
+    found = np.zeros(code.slots + 1, np.int64)
+    if len(wide):
+        walked = reads(some)
+        several = walked.high > walked.low
+        np.add.at(found, walked.low[several], 1)
+        np.add.at(found, walked.high[several] + 1, -1)
+    covered: np.ndarray = np.cumsum(found)[:-1] > 0
+    return covered
+
+
 def resolved(code: Code, columns: Columns, alias: np.ndarray) -> Code:
     """The code with those columns, where scalar instructions read what `alias` says already.
 

@@ -19,7 +19,7 @@ import numpy as np
 from ..ops import FRAME
 from . import tables
 from .code import NAMES, Code, Goal
-from .rewriting import copied, readers_of, resolved, scalars
+from .rewriting import copied, held, readers_of, resolved, scalars
 
 
 def simplify(code: Code, goal: Goal) -> Code | None:
@@ -60,4 +60,6 @@ def simplify(code: Code, goal: Goal) -> Code | None:
     if not state.run(simplify, code.inputs, code.length):
         return None
     columns["k"] = columns["k"][: state["used"]].copy()
-    return resolved(code, columns, alias).some(kept)
+    needed = held(code)
+    alias[needed] = 0
+    return resolved(code, columns, alias).some(kept | needed[columns["out"]])
