@@ -108,7 +108,8 @@ class LoopBody:
 
     def pays(self, steps: int) -> bool:
         """Whether a single sweep over so many steps takes as long as the passes would."""
-        return steps * self.tape.slots * SLOT_SECONDS > expected_seconds(len(self.tape))
+        tape = self.tape
+        return steps * tape.slots * SLOT_SECONDS > expected_seconds(len(tape), tape.slots)
 
 
 Operand = np.ndarray | int  # plain numbers, or the first slot outside

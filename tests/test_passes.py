@@ -78,13 +78,13 @@ def test_steps_are_those_of_the_passes():
 def test_the_pace_is_learnt(monkeypatch):
     pace = pipeline.Pace()
     monkeypatch.setattr(pipeline, "_pace", pace)
-    first = pipeline.expected_seconds(1000)
-    pace.learn(1000, 10.0)  # which loads what is compiled
-    usual = pipeline.FIXED + 1000 * pipeline.EACH
-    assert pipeline.expected_seconds(1000) == pytest.approx(usual)
+    first = pipeline.expected_seconds(1000, 1000)
+    usual = pipeline.FIXED + 1000 * (pipeline.EACH + pipeline.EACH_SLOT)
+    pace.learn(usual, 10.0)  # which loads what is compiled
+    assert pipeline.expected_seconds(1000, 1000) == pytest.approx(usual)
     assert first > usual
-    pace.learn(1000, 3 * usual)
-    assert pipeline.expected_seconds(1000) == pytest.approx(2 * usual)
+    pace.learn(usual, 3 * usual)
+    assert pipeline.expected_seconds(1000, 1000) == pytest.approx(2 * usual)
 
 
 # --- rules of code --------------------------------------------------------------------------------

@@ -48,9 +48,9 @@ PASSES: tuple[Pass, ...] = (
 
 LEVELS = range(4)
 DEFAULT_LEVEL = 2
-# What passes cost, in seconds: a run of all of them, more for each instruction, and loading what is
-# compiled of them, once a process.
-FIXED, EACH, LOADING = 2e-3, 3e-7, 0.1
+# What passes cost, in seconds: a run of all of them, more for each instruction and for each slot,
+# and loading what is compiled of them, once a process.
+FIXED, EACH, EACH_SLOT, LOADING = 2e-3, 3e-7, 2e-8, 0.1
 
 
 def checked_level(level: int) -> int:
@@ -75,8 +75,8 @@ class Pace:
 
     factor: float | None = None
 
-    def learn(self, length: int, seconds: float) -> None:
-        fresh = seconds / (FIXED + EACH * length)
+    def learn(self, usual: float, seconds: float) -> None:
+        fresh = seconds / usual
         if self.factor is None:
             self.factor = 1.0  # the first time loads what is compiled
         else:
@@ -86,15 +86,19 @@ class Pace:
 _pace = Pace()
 
 
-def expected_seconds(length: int) -> float:
-    """About how long the passes would take for as many instructions."""
+def expected_seconds(length: int, slots: int) -> float:
+    """About how long the passes would take for so many instructions and slots."""
     loading = LOADING if _pace.factor is None else 0.0
-    return loading + (_pace.factor or 1.0) * (FIXED + EACH * length)
+    return loading + (_pace.factor or 1.0) * _usual(length, slots)
+
+
+def _usual(length: int, slots: int) -> float:
+    return FIXED + EACH * length + EACH_SLOT * slots
 
 
 def optimised(code: Code, goal: Goal, steps: list[Step] | None = None) -> Code:
     """The code after all passes of a level, in order; `steps` learns what each has done."""
-    begin, length = time.perf_counter(), code.length
+    begin, usual = time.perf_counter(), _usual(code.length, code.slots)
     if steps is not None:
         steps.append(step_of("recorded", code))
     for one in PASSES:
@@ -107,7 +111,7 @@ def optimised(code: Code, goal: Goal, steps: list[Step] | None = None) -> Code:
         if steps is not None:
             steps.append(step_of(one.name, code, seconds))
     if goal.level:
-        _pace.learn(length, time.perf_counter() - begin)
+        _pace.learn(usual, time.perf_counter() - begin)
     return code
 
 

@@ -24,16 +24,17 @@ def calls_before(trace: Trace, seconds: float | None) -> int:
     Without a time: after how many it is worth while to take it, which costs as much as some dozens
     of calls of a small tape; half as many as expected.
     """
-    spent = PATIENCE * expected_seconds(work_of(trace))
+    spent = PATIENCE * expected_seconds(*work_of(trace))
     if seconds is None:
         spent, seconds = spent / 2, trace.cost
     return max(int(spent / max(seconds or 0.0, CALL)), FEWEST)
 
 
-def work_of(trace: Trace) -> int:
-    """How many instructions the passes would go through, those of loops included."""
+def work_of(trace: Trace) -> tuple[int, int]:
+    """How many instructions and slots the passes would go through, those of loops included."""
     loops = [call.loop for call in trace.tape.calls if call.loop is not None]
-    return len(trace.tape) + sum(len(body.tape) for loop in loops for body in loop.bodies)
+    tapes = [trace.tape, *[body.tape for loop in loops for body in loop.bodies]]
+    return sum(map(len, tapes)), sum(tape.slots for tape in tapes)
 
 
 def lean(

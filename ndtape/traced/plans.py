@@ -156,6 +156,7 @@ class Hot:
                 if flipped:
                     stopped, work = status - 1, self.work
                     work.swept = stopped
+                    work.unprepare()  # general calls have other ways where there are loops
                     if self.lean is not None:
                         stopped, work = int(self.lean.code.positions[stopped]), self._again()
                     self.stopped += stopped
