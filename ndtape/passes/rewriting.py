@@ -70,3 +70,27 @@ def resolved(code: Code, columns: Columns, alias: np.ndarray) -> Code:
             columns[name][wide[at]] = fresh
     results = np.where(alias[code.results] > 0, alias[code.results] - 1, code.results)
     return code._replace(columns=columns, results=results)
+
+
+def laid_out(code: Code) -> np.ndarray:
+    """A mask: the instructions whose result some walk reads in one piece with others.
+
+    Nothing else can stand for them: their places count.
+    """
+    columns = code.columns
+    mask = np.zeros(code.length, bool)
+    wide, some = wide_rows(columns)
+    if not len(wide):
+        return mask
+    out = columns["out"].astype(np.int64)
+    order = np.argsort(out, kind="stable")
+    walked = reads(some)
+    first, last = (
+        np.searchsorted(out[order], slots, "right") - 1 for slots in (walked.low, walked.high)
+    )
+    across = np.flatnonzero(first < last)
+    covers = np.zeros(code.length + 1, np.int64)
+    np.add.at(covers, first[across], 1)
+    np.add.at(covers, last[across] + 1, -1)
+    mask[order] = np.cumsum(covers)[:-1] > 0
+    return mask
