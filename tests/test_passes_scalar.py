@@ -318,6 +318,22 @@ def test_operations_on_arrays():
             np.testing.assert_allclose(one, two, rtol=1e-13)
 
 
+def test_neighbours_that_a_walk_reads_in_one_piece_stay():
+    """As passes lay them: x + 0 in the middle of three numbers that a sum reads."""
+    write = Writer([0.5, 0.6])
+    write("sin", 1)
+    write("copy", 1)
+    write("sin", 1)
+    words = nest.descriptor(1, [(3, 0, 1, 0, 0)])
+    total = write.tape.append_wide(WIDE_CODES["sum"], 2, 0, words)
+    again = write("sin", 1)
+    code = write.code(total, again)
+    for one, expected in ((simplify, code.length), (common, code.length - 1), (dead, code.length)):
+        better = after(code, one)
+        assert better.length == expected
+        assert bits(swept(better, write.x)[0]) == bits(swept(code, write.x)[0])
+
+
 # --- dead -----------------------------------------------------------------------------------------
 
 

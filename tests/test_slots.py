@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ndtape as nt
-from ndtape.ops import CODES, FIRST_WIDE, WIDE_CODES
+from ndtape.ops import CODES, FIRST_WIDE, ROWS, WIDE_CODES
 from ndtape.passes import Goal, OptimisedTape, code_of, seal, sizes_of
+from ndtape.passes import slots as slots_module
 from ndtape.passes.operands import reads
+from ndtape.passes.sharing import partial_reads
 from ndtape.passes.slots import renumbered
+from ndtape.passes.weights import gather_weights
 from ndtape.run import Workspace, leading_inputs
 
 VALUES, GRADIENT = Goal(reverse=False), Goal()
@@ -248,6 +251,89 @@ def test_guards_have_slots_behind_all_others():
     assert better.columns["out"][2] > np.delete(better.columns["out"], 2).max()
 
 
+# --- slots that are shared in code for gradients --------------------------------------------------
+
+
+@pytest.fixture
+def crowded(monkeypatch):
+    """As if the caches were full, and short spans worth an instruction."""
+    monkeypatch.setattr(slots_module, "CACHE", 0)
+    monkeypatch.setattr(slots_module, "SPAN", 2)
+
+
+def all_sweeps(code, seed=0):
+    """Value, gradient, tangent and Hessian times a direction, of the first result."""
+    tape = OptimisedTape(code)
+    work, root = Workspace(tape), int(code.results[0])
+    inputs = leading_inputs(tape)[1]
+    direction = np.random.default_rng(seed).normal(size=inputs)
+    gradient = work.reverse({root: 1.0})[:inputs].copy()
+    g, h = work.second(root, dict(enumerate(direction.tolist())))
+    assert np.array_equal(g[:inputs], gradient, equal_nan=True)
+    arrays = work.arrays
+    return arrays["v"][code.results].copy(), gradient, arrays["t"][root], h[:inputs].copy()
+
+
+def same_sweeps(code):
+    better = renumbered(code, GRADIENT) or code
+    np.testing.assert_equal(all_sweeps(better), all_sweeps(code))
+    return better
+
+
+def test_a_linear_scheme_takes_turns(crowded):
+    """Workload 10 in small: no derivative of it needs a value."""
+
+    def f(q):
+        for _ in range(30):
+            flux = 0.125 * (q[1:] + q[:-1] - 0.5 * (q[1:] - q[:-1]))
+            q = np.concatenate([q[:1], q[1:-1] + (flux[:-1] - flux[1:]), q[-1:]])
+        return np.sum(q)
+
+    code = recorded(f, np.linspace(0, 1, 12))
+    better = same_sweeps(code)
+    assert code.slots > 30 * 60 and better.slots < 12 * 10
+    forgets = np.count_nonzero(better.columns["op"] == WIDE_CODES["skip"])
+    assert better.length == code.length + forgets
+    assert np.array_equal(better.positions[better.columns["op"] != WIDE_CODES["skip"]],
+                          code.positions)  # fmt: skip
+
+
+def test_values_that_derivatives_need_stay(crowded):
+    def f(x):
+        for _ in range(5):
+            x = np.sin(x) * x + 1.0
+        return np.sum(x)
+
+    code = recorded(f, np.linspace(0, 1, 8))
+    better = same_sweeps(code)
+    assert better.slots == code.slots - 8 * 4  # products alone, and the last sum is none
+
+
+def test_blocks_of_weight_gradients_keep_their_adjoints(crowded):
+    """An instruction `weights` reads adjoints of many steps, long after their own."""
+
+    def f(w, h):
+        for _ in range(16):
+            h = np.tanh(w @ h + 0.5) * 0.5 + h
+        return np.sum(h)
+
+    w = np.sin(np.arange(256.0)).reshape(16, 16)
+    code = gather_weights(recorded(f, w, np.cos(np.arange(16.0))), GRADIENT)
+    assert same_sweeps(code).slots < code.slots
+
+
+def test_small_tapes_stay_as_they_are():
+    code = recorded(lambda x: np.sum(((x + 1.0) + 2.0) + 3.0), np.zeros(1000))
+    assert renumbered(code, GRADIENT) is None
+
+
+def test_what_partial_derivatives_read():
+    """Bits of x, y, u and the result, for each operand."""
+    wanted = {"add": (0, 0), "multiply": (2, 1), "exp": (8,), "sin": (1,), "divide": (2, 10),
+              "fma": (2, 1, 0), "tanh": (8,), "where": (0, 1, 1), "maximum": (11, 11)}  # fmt: skip
+    assert {name: partial_reads(ROWS[name]) for name in wanted} == wanted
+
+
 # --- any program ----------------------------------------------------------------------------------
 
 SCALARS = [
@@ -265,6 +351,9 @@ ARRAYS = [
     lambda x, y: x[np.array([2, 0, 2, 1])],
     lambda x, y: np.concatenate([x[2:], y[:2]]),
     lambda x, y: np.where(x > y, x, y * y),
+    lambda x, y: np.maximum(x, np.max(y)) - y,
+    lambda x, y: np.add.outer(x, y)[1] + np.exp(y),
+    lambda x, y: nt.sigmoid(x + y) / (1.0 + y * y),
 ]
 
 
@@ -303,3 +392,15 @@ def test_any_program(program):
     better = same(code, VALUES)
     assert better.slots <= code.slots
     same(code, GRADIENT)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(programs())
+def test_any_program_with_shared_slots(crowded, program):
+    def f(a, b, x, y):
+        found = run(program, [a, b], [x, y])
+        return [np.sum(found[0]) * 1.0, *found[1:]]
+
+    same_sweeps(recorded(f, 0.3, -0.7, np.linspace(-1, 1, 4), np.linspace(0.5, -0.5, 4)))

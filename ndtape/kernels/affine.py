@@ -63,6 +63,7 @@ from .walk import (
     all_finite,
     all_zero,
     at,
+    descriptor,
     fill,
     floats,
     i64,
@@ -76,8 +77,24 @@ FORWARD, REVERSE, TANGENT, SECOND = map(FRAME.index, ("forward", "reverse", "tan
 dots_8, dots_4 = dots_tile(8), dots_tile(4)
 
 
-# A fused instruction does it.
-skip_forward = skip_reverse = skip_tangent = skip_second = nothing
+# Nothing forwards; backwards, adjoints are forgotten that are done with (passes/sharing.py).
+skip_forward = skip_tangent = nothing
+
+
+@kernel
+def skip_reverse(frame, i, end):
+    """The adjoints of the slots are 0 again."""
+    fill(at(frame, G, operand(frame, OUT, i)), descriptor(frame, i)[SIZE], 0.0)
+    return 0
+
+
+@kernel
+def skip_second(frame, i, end):
+    """So are their tangents."""
+    out, size = operand(frame, OUT, i), descriptor(frame, i)[SIZE]
+    fill(at(frame, G, out), size, 0.0)
+    fill(at(frame, H, out), size, 0.0)
+    return 0
 
 
 @part

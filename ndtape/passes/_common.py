@@ -11,7 +11,7 @@ STATE = (
     "op", "out", "a", "b", "c",  # of the program; `c` of wide instructions: a number for the words
     "k",  # bits of the constants
     "slot_bits", "constant_bits", "commutes",  # tables
-    "apart",  # by instruction: 1 where it must stay
+    "apart",  # by instruction: 1 where it must stay, 2 where it may stand for others, too
     "reads",  # by instruction, of wide ones: bit 0 if a is a slot, bit 1 if b is
     "sizes",  # by instruction
     "alias",  # by slot: the one that stands for it + 1, or 0
@@ -93,6 +93,8 @@ def _common(state, lo, hi):  # type: ignore[no-untyped-def]
             at = (at + u8(1)) & mask
         if other < 0:
             table[at] = i64(i) + 1
+            continue
+        if i64(apart[i]) == 2:
             continue
         first, mine = i64(out[other]), i64(out[i])
         for j in range(sizes[i]):

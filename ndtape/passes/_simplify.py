@@ -16,12 +16,13 @@ STATE = (
     # how often it is read.
     "alias", "writer", "known", "never", "place", "readers",
     "kept",  # by instruction
+    "laid",  # by instruction: whether others count on the place of its result
     "level", "values",  # whether derivatives do not matter
     "frame", "forward",  # for sweeps over the program as it was
     "used",  # entries of k
 )  # fmt: skip
 (OP, OUT, A, B, C, K, SLOT_BITS, CONSTANT_BITS, FOLDS, COMMUTES, REPEATS, NONNEGATIVE, FIXED, ALIAS,
- WRITER, KNOWN, NEVER, PLACE, READERS, KEPT, LEVEL, VALUES, SWEPT, FORWARD,
+ WRITER, KNOWN, NEVER, PLACE, READERS, KEPT, LAID, LEVEL, VALUES, SWEPT, FORWARD,
  USED) = range(len(STATE))  # fmt: skip
 V = FRAME.index("v")
 i64 = types.int64
@@ -322,6 +323,8 @@ def _simplify(state, lo, hi):  # type: ignore[no-untyped-def]
                     changes += 1
                 kind, slot, constant = _meaning(s, i, code, level)
         if kind == SLOT and level < 2 and not values and not _replaceable(s, i, code, slot):
+            kind = SAME
+        if kind == SLOT and i64(u1_at(s[LAID])[i]) == 1:
             kind = SAME
         code = op[i]
         if level >= 3 and kind < CONSTANT and (code == MUL_K or code == ADD_K or code == SUB_K):

@@ -23,15 +23,18 @@ STATE = (
     "group",  # of each block
     "shift",  # by block: how far it moves
     # By group: the instruction that writes it and the one that reads it last, -1 for never; its
-    # size; whether it must not lie where operands of its writer lie; where it comes to lie.
-    "first", "last", "size", "strict", "place",
+    # size; whether it must not lie where operands of its writer lie; where it comes to lie,
+    # and whether another has been there before (spans alone).
+    "first", "last", "size", "strict", "place", "again",
     "order", "count",  # the groups that want a place, as they are written
     # Workspace: a word an instruction; a word a group, twice; a word a span, twice.
     "dying", "next", "single", "low", "high",
     "numbers", "spans",  # the answer: how long the regions for numbers and for spans are
 )  # fmt: skip
 (OP, OUT, A, B, C, BITS, STARTS, BLOCKS, TABLE, GROUP, SHIFT, FIRST, LAST, SIZE, STRICT, PLACE,
- ORDER, COUNT, DYING, NEXT, SINGLE, LOW, HIGH, NUMBERS, SPANS) = range(len(STATE))  # fmt: skip
+ AGAIN, ORDER, COUNT, DYING, NEXT, SINGLE, LOW, HIGH, NUMBERS, SPANS) = (
+    range(len(STATE))
+)  # fmt: skip
 i64 = types.int64
 
 
@@ -78,7 +81,7 @@ def _places(state, lo, hi):  # type: ignore[no-untyped-def]
     s = u8_at(state)
     answer = i8_at(state)
     first, last, size, strict = i8_at(s[FIRST]), i8_at(s[LAST]), i8_at(s[SIZE]), i8_at(s[STRICT])
-    place, order = i8_at(s[PLACE]), i8_at(s[ORDER])
+    place, order, again = i8_at(s[PLACE]), i8_at(s[ORDER]), i8_at(s[AGAIN])
     dying, after, single = i8_at(s[DYING]), i8_at(s[NEXT]), i8_at(s[SINGLE])
     starts, ends = i8_at(s[LOW]), i8_at(s[HIGH])
     free = gaps = numbers = spans = now = 0
@@ -129,6 +132,7 @@ def _places(state, lo, hi):  # type: ignore[no-untyped-def]
             while at < gaps and ends[at] - starts[at] < size[group]:
                 at += 1
             if at < gaps:
+                again[group] = 1
                 place[group] = starts[at]
                 starts[at] += size[group]
                 if starts[at] == ends[at]:
@@ -138,6 +142,7 @@ def _places(state, lo, hi):  # type: ignore[no-untyped-def]
                         ends[k] = ends[k + 1]
             else:
                 if gaps and ends[gaps - 1] == spans:  # the last gap grows
+                    again[group] = 1
                     gaps -= 1
                     spans = starts[gaps]
                 place[group] = spans

@@ -18,7 +18,7 @@ from ..nest import FLAGS
 from ..ops import FIRST_WIDE, OPCODES, WIDE, WIDE_CODES
 from . import tables
 from .code import Code, Columns, Goal, sizes_of
-from .rewriting import copied, resolved, wide_rows
+from .rewriting import copied, laid_out, resolved, wide_rows
 
 OPERANDS = np.array([(1 << len(w.operands)) - 1 & 3 for w in WIDE])
 STAYS = [WIDE_CODES[name] for name in ("wide_input", "call", "skip", "affine", "weights")]
@@ -65,8 +65,8 @@ def _round(code: Code) -> tuple[Code | None, bool]:
     state = Words(
         STATE, **{name: columns[name] for name in ("op", "out", "a", "b", "c", "k")},
         slot_bits=tables.SLOT_BITS, constant_bits=tables.CONSTANT_BITS, commutes=tables.COMMUTES,
-        apart=_apart(columns), reads=_reads(columns, wide, some), sizes=sizes, alias=alias,
-        kept=kept, instructions=np.zeros(mask + 1, np.int64), mask=mask,
+        apart=_apart(code, columns), reads=_reads(columns, wide, some), sizes=sizes,
+        alias=alias, kept=kept, instructions=np.zeros(mask + 1, np.int64), mask=mask,
         constants=np.zeros(constants + 1, np.int64), constants_mask=constants,
     )  # fmt: skip
     if not state.run(common, code.inputs, count):
@@ -94,13 +94,14 @@ def _numbers(some: Columns) -> np.ndarray:
     return found
 
 
-def _apart(columns: Columns) -> np.ndarray:
-    """Which instructions stay: those that can stop a sweep, and those that others belong to."""
+def _apart(code: Code, columns: Columns) -> np.ndarray:
+    """1 for instructions that can stop a sweep, and that others belong to; 2 where places count."""
     op = columns["op"]
-    apart = np.isin(op, [*STAYS, *GUARDS])
+    apart = 2 * laid_out(code).astype(np.uint8)
+    apart[np.isin(op, [*STAYS, *GUARDS])] = 1
     placed = np.flatnonzero(np.isin(op, PLACED))
     flags = columns["m"][columns["c"][placed].astype(np.int64) + FLAGS] if len(placed) else placed
-    apart[placed] = flags & nest.Y_CONSTANT == 0
+    apart[placed[flags & nest.Y_CONSTANT == 0]] = 1
     return apart
 
 

@@ -11,7 +11,8 @@ from .operands import reads
 
 FUSED = [WIDE_CODES[name] for name in ("skip", "affine", "weights")]
 PLACED = [WIDE_CODES[name] for name in ("gather", "scatter_add")]
-STOPS = [WIDE_CODES["call"], *[o.code for o in OPCODES if o.row.name == "guard"]]
+GUARDS = [o.code for o in OPCODES if o.row.name == "guard"]
+STAYS = [WIDE_CODES["call"], *FUSED, *GUARDS]
 SCRATCH = 64  # words for the counters of loops
 LONG = 64  # slots an instruction: beyond, instructions are looked at and not slots
 
@@ -31,8 +32,6 @@ def dead(code: Code, goal: Goal) -> Code | None:
     >>> code.length, dead(code, Goal()).length
     (4, 2)
     """
-    if np.isin(code.columns["op"], FUSED).any():  # whose operands that sweep does not know
-        return None
     kept = _reached(code) if code.slots < LONG * code.length else _needed(code)
     return None if kept.all() else code.some(kept)
 
@@ -42,10 +41,9 @@ def _reached(code: Code) -> np.ndarray:
     from ._walking import Words, reach
 
     columns, out = code.columns, code.columns["out"].astype(np.int64)
-    mark = np.zeros(code.slots + 1, np.uint8)
+    mark = _read_by_fused(code)
     mark[code.results] = 1
-    stops = _can_stop(code)
-    mark[out[stops]] = 1
+    mark[out[_staying(code)]] = 1
     given = {name: columns[name] for name in (*NAMES, "m")}
     frame = Words(FRAME, **given, mark=mark, scratch=np.zeros(SCRATCH, np.int64))
     frame.run(reach, code.inputs, code.length)
@@ -69,7 +67,7 @@ def _needed(code: Code) -> np.ndarray:
     first, last = (np.searchsorted(start, slots, "right") - 1 for slots in (found.low, found.high))
     kept = np.zeros(code.length, bool)
     kept[order[np.searchsorted(start, code.results, "right") - 1]] = True
-    kept[_can_stop(code)] = True
+    kept[_staying(code)] = True
     kept[: code.inputs] = True
     operands: list[list[tuple[int, int]]] = [[] for _ in range(code.length)]
     for reader, lo, hi in np.unique(np.stack([found.reader, first, last]), axis=1).T.tolist():
@@ -81,10 +79,25 @@ def _needed(code: Code) -> np.ndarray:
     return kept
 
 
-def _can_stop(code: Code) -> np.ndarray:
-    """The instructions that can stop a sweep: guards, calls, reads at computed places."""
+def _read_by_fused(code: Code) -> np.ndarray:
+    """Marks of the slots that fused instructions read, in ways unknown to the sweep."""
+    columns = code.columns
+    mark = np.zeros(code.slots + 1, np.uint8)
+    fused = np.flatnonzero(np.isin(columns["op"], FUSED))
+    if len(fused):
+        walked = reads({**columns, **{name: columns[name][fused] for name in NAMES}})
+        covers = np.zeros(code.slots + 1, np.int64)
+        np.add.at(covers, walked.low, 1)
+        np.add.at(covers, walked.high + 1, -1)
+        mark[np.cumsum(covers) > 0] = 1
+    return mark
+
+
+def _staying(code: Code) -> np.ndarray:
+    """The instructions that stay: those that can stop a sweep (guards, calls, reads at computed
+    places), and what has been fused."""
     op = code.columns["op"]
     placed = np.flatnonzero(np.isin(op, PLACED))
     c = code.columns["c"][placed].astype(np.int64)
     computed = placed[code.columns["m"][c + FLAGS] & Y_CONSTANT == 0]
-    return np.concatenate([np.flatnonzero(np.isin(op, STOPS)), computed])
+    return np.concatenate([np.flatnonzero(np.isin(op, STAYS)), computed])

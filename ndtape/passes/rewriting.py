@@ -50,22 +50,6 @@ def readers_of(code: Code) -> np.ndarray:
     return found
 
 
-def held(code: Code) -> np.ndarray:
-    """By slot: whether a walk over several slots reads it, so that nothing can stand for it.
-
-    The pass `matrices` lays results of scalar instructions side by side for such walks.
-    """
-    wide, some = wide_rows(code.columns)
-    found = np.zeros(code.slots + 1, np.int64)
-    if len(wide):
-        walked = reads(some)
-        several = walked.high > walked.low
-        np.add.at(found, walked.low[several], 1)
-        np.add.at(found, walked.high[several] + 1, -1)
-    covered: np.ndarray = np.cumsum(found)[:-1] > 0
-    return covered
-
-
 def resolved(code: Code, columns: Columns, alias: np.ndarray) -> Code:
     """The code with those columns, where scalar instructions read what `alias` says already.
 
@@ -86,3 +70,27 @@ def resolved(code: Code, columns: Columns, alias: np.ndarray) -> Code:
             columns[name][wide[at]] = fresh
     results = np.where(alias[code.results] > 0, alias[code.results] - 1, code.results)
     return code._replace(columns=columns, results=results)
+
+
+def laid_out(code: Code) -> np.ndarray:
+    """A mask: the instructions whose result some walk reads in one piece with others.
+
+    Nothing else can stand for them: their places count.
+    """
+    columns = code.columns
+    mask = np.zeros(code.length, bool)
+    wide, some = wide_rows(columns)
+    if not len(wide):
+        return mask
+    out = columns["out"].astype(np.int64)
+    order = np.argsort(out, kind="stable")
+    walked = reads(some)
+    first, last = (
+        np.searchsorted(out[order], slots, "right") - 1 for slots in (walked.low, walked.high)
+    )
+    across = np.flatnonzero(first < last)
+    covers = np.zeros(code.length + 1, np.int64)
+    np.add.at(covers, first[across], 1)
+    np.add.at(covers, last[across] + 1, -1)
+    mask[order] = np.cumsum(covers)[:-1] > 0
+    return mask

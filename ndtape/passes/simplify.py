@@ -19,7 +19,7 @@ import numpy as np
 from ..ops import FRAME
 from . import tables
 from .code import NAMES, Code, Goal
-from .rewriting import copied, held, readers_of, resolved, scalars
+from .rewriting import copied, laid_out, readers_of, resolved, scalars
 
 
 def simplify(code: Code, goal: Goal) -> Code | None:
@@ -54,12 +54,10 @@ def simplify(code: Code, goal: Goal) -> Code | None:
         nonnegative=tables.NEVER_NEGATIVE_ZERO, alias=alias, writer=np.zeros(slots, np.int64),
         known=np.zeros(slots, bool), never=np.zeros(slots, bool), place=np.zeros(slots, np.int64),
         readers=readers_of(code) if exact else 0, kept=kept, level=goal.level,
-        values=not goal.reverse, frame=frame.words, forward=forward.address,
+        laid=laid_out(code), values=not goal.reverse, frame=frame.words, forward=forward.address,
         used=len(pool),
     )  # fmt: skip
     if not state.run(simplify, code.inputs, code.length):
         return None
     columns["k"] = columns["k"][: state["used"]].copy()
-    needed = held(code)
-    alias[needed] = 0
-    return resolved(code, columns, alias).some(kept | needed[columns["out"]])
+    return resolved(code, columns, alias).some(kept)

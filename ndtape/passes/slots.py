@@ -25,6 +25,7 @@ from ..ops import CODES, FIRST_WIDE, WIDE_CODES
 from ..tape import SLOT_MASK
 from .code import NAMES, Code, Columns, Goal, sizes_of
 from .operands import Reads, places_of_slots, reads
+from .sharing import adjoints_needed, forgetting, slots_needed
 
 if TYPE_CHECKING:
     from ._slots import State
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 AFFINE, GUARD = WIDE_CODES["affine"], CODES["guard", "vk"]
 SLOT_BITS = (SLOT_MASK * np.array([1, 2, 4])).sum(1).astype(np.uint8)  # of scalar opcodes
 NEVER = -1
+CACHE = 1 << 20  # bytes
+SPAN = 16  # slots: shorter ones are not worth an instruction more
+LEAST_SHARE = 0.25  # of spans, whose slots others may use
 
 
 class Blocks(NamedTuple):
@@ -83,14 +87,20 @@ def renumbered(code: Code, goal: Goal) -> Code | None:
     groups = _groups(code, blocks)
     state = _state(code, blocks, groups)
     results = _in_rows(code, blocks, groups, goal)
-    if goal.reverse:
-        place, slots = _in_order(code, groups, results)
-    else:
+    again = np.zeros(0, np.int64)
+    if not goal.reverse:
         place, slots = _shared(code, blocks, groups, results, state)
+    elif not goal.lanes and _crowded(code, groups):
+        place, slots, again = _partly_shared(code, blocks, groups, results, state)
+    else:
+        place, slots = _in_order(code, groups, results)
     shift = (place - groups.start)[groups.of_block]
     if slots == code.slots and not shift.any():
         return None
-    return _moved(code, blocks, shift, slots, state)
+    better = _moved(code, blocks, shift, slots, state)
+    if not len(again):
+        return better
+    return forgetting(better, groups.first[again], place[again], groups.size[again])
 
 
 # --- what lives where, and how long ---------------------------------------------------------------
@@ -224,6 +234,13 @@ def _moving(groups: Groups, results: np.ndarray) -> tuple[np.ndarray, int, np.nd
     return groups.start.copy(), front, moving
 
 
+def _in_front(groups: Groups, results: np.ndarray, place: np.ndarray, front: int) -> int:
+    """Lay the span of the results behind the inputs; where it ends."""
+    ends = front + np.cumsum(groups.size[results])
+    place[results] = ends - groups.size[results]
+    return int(ends[-1]) if len(results) else front
+
+
 def _shared(
     code: Code, blocks: Blocks, groups: Groups, results: np.ndarray, state: State
 ) -> tuple[np.ndarray, int]:
@@ -231,29 +248,73 @@ def _shared(
 
     First the span of the results, then numbers, then spans.
     """
-    from ._slots import places
-
     place, front, moving = _moving(groups, results)
-    ends = front + np.cumsum(groups.size[results])
-    place[results] = ends - groups.size[results]
-    front = int(ends[-1]) if len(results) else front
-    op, last = code.columns["op"], _lasts(code, blocks, groups, state)
-    guards = op[groups.first[moving]] == GUARD  # which write nothing
+    front = _in_front(groups, results, place, front)
+    last = _lasts(code, blocks, groups, state)
+    guards = code.columns["op"][groups.first[moving]] == GUARD  # which write nothing
     guards &= last[moving] == groups.first[moving]
     idle, moving = moving[guards], moving[~guards]
-    count, big = len(groups.start), groups.size > 1
-    words = {"dying": code.length, "next": count, "single": count, "low": big.sum()}
-    state.set(
-        first=groups.first, size=groups.size, place=place, order=moving, count=len(moving),
-        strict=((op[groups.first] >= FIRST_WIDE) | big).astype(np.int64),
-        high=np.zeros(big.sum() + 1, np.int64),
-        **{name: np.full(number + 1, NEVER) for name, number in words.items()},
-    )  # fmt: skip
-    state.run(places, count)
-    place[moving] += np.where(big[moving], front + state["numbers"], front)
+    _give_out(code, groups, moving, last, place, state)
+    place[moving] += np.where(groups.size[moving] > 1, front + state["numbers"], front)
     end = front + state["numbers"] + state["spans"]
     place[idle] = end  # whoever counts the slots in front of a guard finds all of them
     return place, end + bool(len(idle))
+
+
+def _give_out(
+    code: Code, groups: Groups, moving: np.ndarray, last: np.ndarray, place: np.ndarray,
+    state: State,
+) -> np.ndarray:  # fmt: skip
+    """Places for groups that live until `last`; those which lie where one has been before."""
+    from ._slots import places
+
+    count, big = len(groups.start), groups.size > 1
+    again = np.zeros(count, np.int64)
+    words = {"dying": code.length, "next": count, "single": count, "low": big.sum()}
+    state.set(
+        first=groups.first, last=last, size=groups.size, place=place, order=moving,
+        count=len(moving), again=again, high=np.zeros(big.sum() + 1, np.int64),
+        strict=((code.columns["op"][groups.first] >= FIRST_WIDE) | big).astype(np.int64),
+        **{name: np.full(number + 1, NEVER) for name, number in words.items()},
+    )  # fmt: skip
+    state.run(places, count)
+    return np.flatnonzero(again)
+
+
+def _crowded(code: Code, groups: Groups) -> bool:
+    """Whether values and adjoints of spans push each other out of the nearest caches."""
+    spans = groups.size[groups.pinned :]
+    return 16 * int(spans[spans >= SPAN].sum()) > CACHE
+
+
+def _partly_shared(
+    code: Code, blocks: Blocks, groups: Groups, results: np.ndarray, state: State
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Where each group begins, how many slots that makes, and which lie where one has been before.
+
+    Spans whose values no derivative needs are shared: see sharing.py.
+    """
+    place, front, moving = _moving(groups, results)
+    front = _in_front(groups, results, place, front)
+    last = _lasts(code, blocks, groups, state)
+    low, high = (groups.of_block[blocks.of(x)] for x in slots_needed(code.columns))
+    covers = np.bincount(low, minlength=len(last) + 1) - np.bincount(
+        high + 1, minlength=len(last) + 1
+    )
+    last[np.cumsum(covers)[: len(last)] > 0] = NEVER
+    alone = groups.size < SPAN
+    alone[groups.of_block[blocks.of(adjoints_needed(code.columns))]] = True
+    spans = ~alone[moving]
+    small, moving = moving[~spans], moving[spans]
+    given = groups.size[moving][last[moving] != NEVER].sum()
+    if given < LEAST_SHARE * groups.size[moving].sum():
+        return *_in_order(code, groups, results), small[:0]
+    ends = front + np.cumsum(groups.size[small])
+    place[small] = ends - groups.size[small]
+    front = int(ends[-1]) if len(small) else front
+    again = _give_out(code, groups, moving, last, place, state)
+    place[moving] += front
+    return place, front + state["spans"], again
 
 
 # --- the columns ----------------------------------------------------------------------------------
