@@ -229,7 +229,8 @@ def check_function(seed, length, level, kinds=pass_programs.EVERYTHING):
             for name in [*rng.sample(sorted(calls), 2), "gradient", "value"]:
                 found, expected = (t[name](copied(point), along) for t in (calls, truths))
                 assert agree(found, expected, tolerance), (name, point, found, expected)
-        assert str(F.optimize(level))
+        if points is before:
+            assert str(F.optimize(level))
     assert F.counters.recordings == recorded.counters.recordings
 
 
