@@ -28,7 +28,7 @@ from .ops import (
     REVERSE,
     SPAN_WORDS,
 )
-from .passes import DEFAULT_LEVEL, Goal, OptimisedTape, code_of, expected_seconds, optimised
+from .passes import DEFAULT_LEVEL, Goal, OptimisedTape, Step, code_of, expected_seconds, optimised
 from .run import (
     ALIGNMENT,
     COLUMNS,
@@ -87,6 +87,7 @@ class LoopBody:
         self.leading = leading  # instructions that are inputs
         self.results = results  # rows (slot, size, place in the carry or -1 - number of ys)
         self.level = 0  # of the passes that it has gone through
+        self.steps: list[Step] = []  # what these have done
         self.swept: tuple[Tape, np.ndarray] = tape, results  # what new runners sweep: see there
 
     def optimise(self, level: int) -> None:
@@ -99,7 +100,8 @@ class LoopBody:
         sizes = self.results[:, 1]
         slots = [first + np.arange(size) for first, size in self.results[:, :2].tolist()]
         code = code_of(self.tape, self.leading, np.concatenate([np.zeros(0, np.int64), *slots]))
-        better = optimised(code, Goal(level=level, parts=tuple(sizes.tolist())))
+        self.steps = []
+        better = optimised(code, Goal(level=level, parts=tuple(sizes.tolist())), self.steps)
         self.level, self.swept = level, (self.tape, self.results)
         if better is not code:
             rows = self.results.copy()

@@ -34,6 +34,12 @@ def pytest_collection_finish():
     set_aside()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heap_of_its_own():
+    """What earlier modules have left behind, compiled functions above all, is set aside, too."""
+    set_aside()
+
+
 @pytest.fixture
 def frozen_by_the_user():
     """For a test that calls `gc.freeze` itself."""

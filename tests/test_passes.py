@@ -444,7 +444,8 @@ def test_loops_go_through_the_passes():
     traced = nt.function(f)
     gradient = nt.value_and_grad(traced, argnums=(0, 1, 2))
     value, first = gradient(W, X, xs)
-    traced.optimize()
+    report = traced.optimize()
+    assert "body of" in report[-1].title and report[-1].after.name == "settle"
     for _ in range(3):
         again, second = gradient(W, X, xs)
     assert again == pytest.approx(value, abs=1e-14)

@@ -32,6 +32,7 @@ NAMES = [one.name for one in pipeline.PASSES]
 LEVELS = (1, 2, 3)
 REORDERING = {"matrices", "affine"}  # add up products in another order
 ARGUMENTS = (0, 1, 2, 3)
+ODD = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 1e308, -1e308, 1e-308, 5e-324, np.inf, -np.inf, np.nan]
 PRIVATE = [CODES["guard", "vk"], WIDE_CODES["call"]]  # whose slots nobody reads, or some of them
 
 
@@ -43,6 +44,7 @@ class Case(NamedTuple):
 
     code: Code
     vectors: list  # of inputs; the first goes all the way
+    odd: np.ndarray  # inputs of zeros, infinities, nan
 
 
 def cases(seed, length=6, kinds=pass_programs.EVERYTHING):
@@ -61,7 +63,8 @@ def cases(seed, length=6, kinds=pass_programs.EVERYTHING):
         others = np.flatnonzero(~np.isin(writers, PRIVATE))
         others = rng.choice(others, rng.choice([0, 0, 2]))
         code = code._replace(results=np.array([root, *others], np.int64))
-        yield Case(code, [own, *[v for v in vectors if len(v) == len(own) and v is not own]])
+        alike = [v for v in vectors if len(v) == len(own) and v is not own]
+        yield Case(code, [own, *alike], rng.choice(ODD, len(own)))
 
 
 class Swept(NamedTuple):
@@ -74,7 +77,7 @@ class Swept(NamedTuple):
     stopped: int = -1
 
 
-NOTHING = np.zeros(0)
+NOTHING, OUTSIDE = np.zeros(0), -2
 
 
 def swept(code, vector, derivatives=True):
@@ -84,6 +87,8 @@ def swept(code, vector, derivatives=True):
         work.forward()
     except (Flip, ChangedShapeError) as stop:
         return Swept(*[NOTHING] * 4, int(code.positions[stop.index]))
+    except nt.ShapeError:  # an index that is nan
+        return Swept(*[NOTHING] * 4, OUTSIDE)
     values = work.array("v")[code.results]
     if not derivatives:
         return Swept(values.copy(), *[NOTHING] * 3)
@@ -92,7 +97,8 @@ def swept(code, vector, derivatives=True):
     along = dict(enumerate(np.linspace(-1.0, 1.0, count).tolist()))
     tangent = work.tangent(along)[code.results].copy()
     again, second = (x[:count].copy() for x in work.second(root, along))
-    np.testing.assert_allclose(again, gradient, rtol=1e-10, atol=1e-12)
+    if np.isfinite(gradient).all():
+        np.testing.assert_allclose(again, gradient, rtol=1e-10, atol=1e-12)
     return Swept(values.copy(), gradient, tangent, second)
 
 
@@ -115,12 +121,18 @@ class Recorded:
         self.case = case
         rounds = (case.code.columns["op"] == WIDE_CODES["round32"]).any()
         self.tolerance = 1e-5 if rounds else 1e-9  # sums in another order, then rounded
-        self.truth = [swept(case.code, vector) for vector in case.vectors]
+        with np.errstate(all="ignore"):  # of custom derivatives, which are Python's
+            self.truth = [swept(case.code, vector) for vector in case.vectors]
+            self.odd = swept(case.code, case.odd)
 
     def check(self, code, names, level, reverse=True):
         """Code after some passes, of that level."""
         for vector, truth in zip(self.case.vectors, self.truth, strict=True):
             self.compare(swept(code, vector, reverse), truth, set(names), level)
+        if level < 3 and not REORDERING.intersection(names):
+            with np.errstate(all="ignore"):
+                found = swept(code, self.case.odd, reverse and level == 1)
+            self.compare(found, self.odd, set(names), level)
 
     def compare(self, found, truth, names, level):
         exact = level < 3 and not names & REORDERING
@@ -169,7 +181,7 @@ def check_single(recorded, name):
 SEEDS, LENGTHS = st.integers(0, 10**6), st.integers(1, 9)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(SEEDS, LENGTHS)
 def test_passes_and_levels(seed, length):
     for case in cases(seed, length):
@@ -229,7 +241,8 @@ def check_function(seed, length, level, kinds=pass_programs.EVERYTHING):
             for name in [*rng.sample(sorted(calls), 2), "gradient", "value"]:
                 found, expected = (t[name](copied(point), along) for t in (calls, truths))
                 assert agree(found, expected, tolerance), (name, point, found, expected)
-        assert str(F.optimize(level))
+        if points is before:
+            assert str(F.optimize(level))
     assert F.counters.recordings == recorded.counters.recordings
 
 
@@ -241,7 +254,7 @@ def agree(found, expected, tolerance):
     return close(found, expected, tolerance)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(SEEDS, LENGTHS, st.sampled_from(LEVELS))
 def test_functions(seed, length, level):
     check_function(seed, length, level)
@@ -277,7 +290,7 @@ def planted(code, error, i):
 
 
 @pytest.mark.parametrize("error", ["sign", "slot", "dropped", "order"])
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [1, 3])
 def test_planted_errors_are_caught(monkeypatch, level, error):
     """A pass that does nothing but one thing wrong."""
     caught = tried = 0

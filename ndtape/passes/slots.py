@@ -84,7 +84,9 @@ def renumbered(code: Code, goal: Goal) -> Code | None:
     blocks = _blocks(code)
     if blocks is None:
         return None
-    groups = _groups(code, blocks)
+    found = _wide_reads(code.columns)
+    blocks = _with_table(code, blocks, found)
+    groups = _groups(code, blocks, found)
     state = _state(code, blocks, groups)
     results = _in_rows(code, blocks, groups, goal)
     again = np.zeros(0, np.int64)
@@ -123,24 +125,32 @@ def _blocks(code: Code) -> Blocks | None:
         writer, start, size = writer[order], start[order], size[order]
     if not len(start) or (start[1:] < start[:-1] + size[:-1]).any():
         return None
-    table = None
-    if code.slots <= 4 * len(start):
-        table = np.zeros(code.slots, np.int64)
-        table[start[1:]] = 1
-        np.cumsum(table, out=table)
-    return Blocks(writer, start, size, table)
+    return Blocks(writer, start, size, None)
+
+
+def _with_table(code: Code, blocks: Blocks, found: Reads) -> Blocks:
+    """The same with a table, where one costs less than looking for each operand."""
+    if code.slots > 4 * max(code.length, len(found.low)):
+        return blocks
+    table = np.zeros(code.slots, np.int64)
+    table[blocks.start[1:]] = 1
+    return blocks._replace(table=np.cumsum(table, out=table))
+
+
+def _wide_reads(columns: Columns) -> Reads:
+    """What instructions on arrays read."""
+    wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
+    some = {**columns, **{name: columns[name][wide] for name in NAMES}}
+    found = reads(some)
+    return found._replace(reader=wide[found.reader])
 
 
 def _ascending(x: np.ndarray) -> bool:
     return bool((x[1:] >= x[:-1]).all())
 
 
-def _groups(code: Code, blocks: Blocks) -> Groups:
+def _groups(code: Code, blocks: Blocks, found: Reads) -> Groups:
     """Each block a group, but those between which a walk goes."""
-    wide = np.flatnonzero(code.columns["op"] >= FIRST_WIDE)
-    some = {**code.columns, **{name: code.columns[name][wide] for name in NAMES}}
-    found = reads(some)
-    found = found._replace(reader=wide[found.reader])
     low, high = blocks.of(found.low), blocks.of(found.high)
     across, count = np.flatnonzero(low != high), len(blocks.start)
     front = code.columns["out"][: code.inputs][-1:].astype(np.int64)  # of the last input

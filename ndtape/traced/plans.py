@@ -554,6 +554,9 @@ def optimised_now(trace: Trace, level: int, name: str) -> list[Optimisation]:
             _final(trace, None, None, (mode, root, 0, 0), level, steps)
         goal = Goal(level, reverse=mode != VALUES)
         found.append(Optimisation(f"{name}, {title}", goal, steps))
+    for loop in [call.loop for call in trace.tape.calls if call.loop is not None]:
+        title = f"{name}, body of {loop.name}"
+        found += [Optimisation(title, Goal(level), body.steps) for body in loop.bodies]
     return found
 
 

@@ -25,6 +25,7 @@ from .outputs import VectorEvaluation
 
 FORMATS = ("csr", "csc", "coo")
 TOLERANCE = 1e-6  # of a check, relative to the sum of absolute terms
+ROUNDING = 1e-12  # relative to the largest such sum: what substitution leaves of a zero
 Sparse = bool | str | Sparsity
 
 _kept: dict[int, tuple[Any, list[tuple[Any, ...]]]] = {}  # by id of a tape: a reference, patterns
@@ -322,7 +323,9 @@ def _check(pattern: Sparsity, matrix: Any, along: Callable[[np.ndarray], np.ndar
     product, scale = matrix @ v, abs(matrix) @ v
     exact = along(v)
     with np.errstate(invalid="ignore"):
-        wrong = np.abs(product - exact) > TOLERANCE * (scale + np.abs(exact))
+        largest = np.max(scale, initial=0.0, where=np.isfinite(scale))
+        allowed = TOLERANCE * (scale + np.abs(exact)) + ROUNDING * largest
+        wrong = np.abs(product - exact) > allowed
     wrong |= np.isfinite(exact) & ~np.isfinite(product)
     if wrong.any():
         i = int(wrong.argmax())
