@@ -44,7 +44,7 @@ def small():
 
 
 def test_names_are_final():
-    order = ["simplify", "common", "dead", "matrices", "terms", "muladd", "affine", "weights",
+    order = ["common", "matrices", "simplify", "dead", "terms", "muladd", "affine", "weights",
              "slots", "settle"]  # fmt: skip
     names = [one.name for one in PASSES]
     assert sorted(names, key=order.index) == names

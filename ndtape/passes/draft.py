@@ -191,7 +191,7 @@ class Draft:
         order = ordered(self.count + self.added, edges, asked[asked >= 0], code.inputs)
         if order is None:
             return None
-        return whole.some(np.append(np.arange(code.inputs), order))
+        return _close(whole.some(np.append(np.arange(code.inputs), order)))
 
     def _edges(self, whole: Code) -> tuple[np.ndarray, np.ndarray]:
         """Readers and writers of all instructions that are left."""
@@ -210,6 +210,20 @@ class Draft:
         found = [np.concatenate(part) for part in zip(*pairs, strict=True)]
         real = found[1] >= whole.inputs
         return found[0][real], found[1][real]
+
+
+def _close(code: Code) -> Code:
+    """The code on slots without gaps, so that what comes next need not go over them."""
+    columns = dict(code.columns)
+    sizes, out = sizes_of(columns), columns["out"].astype(np.int64)
+    used = np.zeros(code.slots, bool)
+    used[ragged(out, sizes, 1)[1]] = True
+    moved = np.cumsum(used) - 1
+    for name, at in places_of_slots(columns).items():
+        columns[name] = columns[name].copy()
+        columns[name][at] = moved[columns[name][at].astype(np.int64)]
+    columns["out"] = moved[out].astype(np.uint32)
+    return code._replace(columns=columns, slots=int(used.sum()), results=moved[code.results])
 
 
 def edges_of(code: Code) -> tuple[np.ndarray, np.ndarray]:
