@@ -18,13 +18,14 @@ STATE = (
     "within", "length", "first", "members", "taken",
     "anywhere",  # whether sums of both operands may belong to one: in another order of additions
     "fewest", "near",
+    "products",  # by sum: how many of its terms are products, where sums of them stay apart; or 0
     # The answer: instructions; terms; instructions besides the roots, and whose they are.
     "roots", "counts", "kind", "p", "q", "inner", "whose",
     "stack",
     "found", "terms", "others",  # how many
 )  # fmt: skip
 (OP, OUT, A, B, READERS, WRITER, WITHIN, LENGTH, FIRST, MEMBERS, TAKEN, ANYWHERE, FEWEST, NEARNESS,
- ROOTS, COUNTS, KIND, P, Q, INNER, WHOSE, STACK, FOUND, TERMS,
+ PRODUCTS, ROOTS, COUNTS, KIND, P, Q, INNER, WHOSE, STACK, FOUND, TERMS,
  OTHERS) = range(len(STATE))  # fmt: skip
 i64 = types.int64
 
@@ -100,12 +101,20 @@ def _find(state, lo, hi):  # type: ignore[no-untyped-def]
             left = i64(-1)
         if right >= 0 and not _near(s, right, i):
             right = i64(-1)
+        if s[PRODUCTS] != 0:
+            products = i8_at(s[PRODUCTS])
+            if right >= 0 and products[right] > 0 and code != ADD:
+                right = i64(-1)
+            if left >= 0 and right >= 0 and products[right] > 0:
+                right = i64(-1)
+                if products[left] > 0:
+                    left = i64(-1)
         if left >= 0 and right >= 0 and i64(s[ANYWHERE]) == 0:
             if first[left] < first[right]:  # the other one is nearer
                 left = i64(-1)
             else:
                 right = i64(-1)
-        count, begin, own, bits = 0, i64(i), 1, 0
+        count, begin, own, bits, factors = 0, i64(i), 1, 0, 0
         for side in range(2):
             bit = A_BIT if side == 0 else B_BIT
             j = left if side == 0 else right
@@ -115,6 +124,8 @@ def _find(state, lo, hi):  # type: ignore[no-untyped-def]
                 count += length[j]
                 begin = min(begin, first[j])
                 own += members[j]
+                if s[PRODUCTS] != 0:
+                    factors += i8_at(s[PRODUCTS])[j]
             else:
                 count += 1
                 if slots & bit:
@@ -122,7 +133,10 @@ def _find(state, lo, hi):  # type: ignore[no-untyped-def]
                     if j >= 0:
                         begin = min(begin, j)
                         own += 1
+                        factors += 1
         within[i], length[i], first[i], members[i] = u8(bits), count, begin, own
+        if s[PRODUCTS] != 0:
+            i8_at(s[PRODUCTS])[i] = factors
         sums += 1
     return sums
 

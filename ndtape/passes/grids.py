@@ -22,7 +22,9 @@ from .sums import Sums
 #     n = 2  212 291   3  244 305   4  322 285   5  420 317   6  501 306   8  446 351   12  729 234
 FEWEST_SUMS = 4  # of a grid
 FEWEST_PRODUCTS = 16  # of a grid
-FEWEST_TOGETHER = 128  # products of a family: what Python does for it takes as long as thousands
+# Products of a family: what Python does for it takes as long as thousands of them.  Next to others,
+# fewer will do.
+FEWEST_TOGETHER, NEXT_TO_OTHERS, OF_ALL = 128, 32, 1 / 32
 
 
 class Factors(NamedTuple):
@@ -179,7 +181,9 @@ def families(parts: Parts, keys: Keys, place: np.ndarray) -> Iterator[Family]:
     height, depth = sizes[opening], parts.depth[at[starts[opening]]]
     grid = widths[order[first]] * height
     worth = (grid >= FEWEST_SUMS) & (grid * depth >= FEWEST_PRODUCTS)
-    worth &= instances * grid * depth >= FEWEST_TOGETHER
+    products = np.where(worth, instances * grid * depth, 0)
+    enough = max(NEXT_TO_OTHERS, int(OF_ALL * products.sum()))
+    worth &= products >= (enough if products.max(initial=0) >= FEWEST_TOGETHER else FEWEST_TOGETHER)
     for j in np.flatnonzero(worth).tolist():
         mine = begins[order[first[j] : first[j] + instances[j]]]
         mine = points[mine[:, None] + np.arange(widths[order[first[j]]])]

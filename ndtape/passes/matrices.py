@@ -20,7 +20,7 @@ def matrices(code: Code, goal: Goal) -> Code | None:
     if goal.lanes:
         return None
     code = dead(code, goal) or code  # whose operands have one reader more
-    sums = sums_of(code, near=False)
+    sums = sums_of(code, anywhere=True, near=False, apart=True)
     if sums is None:
         return None
     parts = apart(sums, code.columns["k"])

@@ -35,12 +35,15 @@ class Sums(NamedTuple):
         )  # fmt: skip
 
 
-def sums_of(code: Code, fewest: int = 2, anywhere: bool = False, near: bool = True) -> Sums | None:
+def sums_of(
+    code: Code, fewest: int = 2, anywhere: bool = False, near: bool = True, apart: bool = False
+) -> Sums | None:
     """The sums with at least so many terms, in the order of their roots; None if there are none.
 
     A sum is a chain of additions and subtractions of which each is read by the next one only:
     from left to right, so that its values keep their bits.  With `anywhere`, sums of both operands
-    are terms, too.  With `near`, chains whose instructions lie far apart are cut.
+    are terms, too.  With `near`, chains whose instructions lie far apart are cut.  With `apart`,
+    a sum of products that is added to another sum, or subtracted, is a term and no part of it.
 
     >>> import ndtape as nt, numpy as np
     >>> from ndtape.passes import code_of
@@ -65,6 +68,7 @@ def sums_of(code: Code, fewest: int = 2, anywhere: bool = False, near: bool = Tr
         STATE, **given, **numbers, readers=readers_of(code), stack=np.zeros(count + 8, np.int64),
         writer=np.zeros(code.slots, np.int64), within=np.zeros(count, np.uint8),
         taken=np.zeros(count, np.uint8), anywhere=anywhere, fewest=fewest, near=near,
+        products=np.zeros(count, np.int64) if apart else 0,
     )  # fmt: skip
     sums = state.run(find, code.inputs, count)
     if not sums:
