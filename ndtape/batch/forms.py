@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..traced.program import Slots, Trace
 from .unrolled import unrolled
 
 LARGEST = 1 << 20  # slots that are swept in packs: their numbers are 128 MB then
-MOST_WORK, LEAST_WORK = 1 << 23, 1 << 17  # instructions times lanes in a block: 5 ms and 80 us
+MOST_WORK, LEAST_WORK = 1 << 23, 1 << 18  # instructions times lanes in a block: 5 and 0.2 ms
 BLOCKS = 64  # so many if they are neither larger nor smaller than that
 MOST_SUMS = 1 << 22  # numbers that blocks sum up before they are added
 PARALLEL = 1 << 19  # instructions times lanes from which threads pay: 0.3 ms
@@ -104,6 +104,7 @@ class Form:
         cost = (len(tape) + (tape.slots if arrays else 0)) * self.lanes
         self.cost = max(1, cost * len(self.sweeps))  # of a pack
         self.idle: list[Worker] = []
+        self.seeding: dict[Any, tuple[np.ndarray, np.ndarray, int, np.ndarray]] = {}
 
     def _optimise(self, goal: Goal) -> None:
         code = code_of(self.tape, self.known, self.slots, self.words)
@@ -161,13 +162,12 @@ class Form:
         self, trace: Trace, words: dict[str, int], found: Found, wanted: Wanted
     ) -> list[np.ndarray]:
         """The words about adjoints, and the arrays whose addresses they are."""
-        slots, columns, width = seeded(trace, wanted.parts)
-        # Slots of the trace's results, in their order: those of the form stand at the same places.
-        slots = (self.slots if self.apart is None else self.apart.results)[slots]
-        if self.lanes == 1:
-            cleared = gaps(np.sort(wanted.shared.astype(np.int64)), self.tape.slots)
-        else:  # sweeps over packs leave zero in all slots but those of inputs
-            cleared = runs(np.sort(wanted.own.astype(np.int64)))
+        key = wanted.parts, wanted.own.tobytes(), wanted.shared.tobytes()
+        known = self.seeding.get(key)
+        if known is None:
+            known = self._seeding(trace, wanted)
+            self.seeding = {key: known}  # the same in most calls
+        slots, columns, width, cleared = known
         adjoints = np.zeros((1, 0)) if found.adjoints is None else found.adjoints
         words |= {"reverse": address(self.sweeps[1]),
                   "seeds": 0 if wanted.seeds is None else place_of(wanted.seeds),
@@ -178,6 +178,19 @@ class Form:
                   "summed": len(wanted.shared), "cleared": place_of(cleared),
                   "clearings": len(cleared) // 2}  # fmt: skip
         return [slots, columns, cleared, adjoints]
+
+    def _seeding(
+        self, trace: Trace, wanted: Wanted
+    ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+        """Where seeds go, the columns that they come from and how many there are; what to clear."""
+        numbers, columns, width = seeded(trace, wanted.parts)
+        # Slots of the trace's results, in their order: those of the form stand at the same places.
+        slots = (self.slots if self.apart is None else self.apart.results)[numbers]
+        if self.lanes == 1:
+            cleared = gaps(np.sort(wanted.shared.astype(np.int64)), self.tape.slots)
+        else:  # sweeps over packs leave zero in all slots but those of inputs
+            cleared = runs(np.sort(wanted.own.astype(np.int64)))
+        return slots, columns, width, cleared
 
     def _worker(self) -> Worker:
         try:
