@@ -58,7 +58,7 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "8b3d5779db24"
+FINGERPRINT = "3b6b129502c1"
 TABLE_HASH = "6d061951669f"
 SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
@@ -5035,10 +5035,11 @@ def forward_packs(frame, lo, hi):
 
 @sweep
 def reverse_packs(frame, lo, hi):
-    """Adjoints of the operands of instructions hi..lo, backwards, from those of the results.
+    """The same for packs, whose adjoints may lie in other slots than the values.
 
-    `carry` holds what goes to the instruction visited next: in a chain the adjoint stays in a
-    register instead of waiting for a store to be loaded again, which halves the time.
+    An adjoint is taken away where it is consumed, except that of an input: what the sweep leaves
+    in all other slots is zero, so that results may share them whose adjoints do not meet.  The
+    columns `at`, `ga`, `gb`, `gc` say where those of the result and the operands lie.
      Packs of lanes."""
     f = u8_at(frame)
     op = u2_at(f[0])
@@ -5049,13 +5050,18 @@ def reverse_packs(frame, lo, hi):
     k = f8_at(f[5])
     v = pack_at(f[6])
     g = pack_at(f[7])
+    at = u4_at(f[11])
+    ga = u4_at(f[12])
+    gb = u4_at(f[13])
+    gc = u4_at(f[14])
     carry = splat(0.0)
     i = hi
     r = out[hi - ONE]
     while i > lo:
         i -= ONE
-        w = g[r] + carry
-        g[r] = w
+        here = at[i]
+        w = g[here] + carry
+        g[here] = splat(0.0)
         carry = splat(0.0)
         this = r
         r = out[i - ONE] if i > lo else NOWHERE
@@ -5063,271 +5069,278 @@ def reverse_packs(frame, lo, hi):
             continue
         code = op[i]
         if code == 0:
+            g[here] = w
             continue
         elif code == 1:
             p = a[i]
+            pg = ga[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 2:
             pass
         elif code == 3:
             p = a[i]
+            pg = ga[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 4:
-            p = a[i]
-            q = b[i]
             s = c[i]
+            pg = ga[i]
+            qg = gb[i]
             u = v[s]
-            g[p] += mz(w, u)
-            g[q] += w
+            g[pg] += mz(w, u)
+            g[qg] += w
         elif code == 5:
-            p = a[i]
-            q = b[i]
             s = c[i]
+            pg = ga[i]
+            qg = gb[i]
             u = splat(k[s])
-            g[p] += mz(w, u)
-            g[q] += w
+            g[pg] += mz(w, u)
+            g[qg] += w
         elif code == 6:
             p = a[i]
-            q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += w
+                g[pg] += d
+            g[qg] += w
         elif code == 7:
             p = a[i]
+            pg = ga[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 8:
             p = a[i]
-            q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += -w
+                g[pg] += d
+            g[qg] += -w
         elif code == 9:
             p = a[i]
+            pg = ga[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 10:
-            q = b[i]
-            g[q] += -w
+            qg = gb[i]
+            g[qg] += -w
         elif code == 11:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += mz(w, x)
+                g[pg] += d
+            g[qg] += mz(w, x)
         elif code == 12:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 13:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             y = v[q]
             z = v[this]
             d = mz(w, 1.0 / y)
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += mz(w, -z / y)
+                g[pg] += d
+            g[qg] += mz(w, -z / y)
         elif code == 14:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
             d = mz(w, 1.0 / y)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 15:
             q = b[i]
+            qg = gb[i]
             y = v[q]
             z = v[this]
-            g[q] += mz(w, -z / y)
+            g[qg] += mz(w, -z / y)
         elif code == 16:
             p = a[i]
+            pg = ga[i]
             d = -w
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 17:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, mz(w, x))
+                g[pg] += d
+            g[qg] += select(x == 0.0, 0.0, mz(w, x))
         elif code == 18:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 19:
             p = a[i]
-            q = b[i]
+            qg = gb[i]
             x = splat(k[p])
-            g[q] += select(x == 0.0, 0.0, mz(w, x))
+            g[qg] += select(x == 0.0, 0.0, mz(w, x))
         elif code == 20:
             p = a[i]
             q = b[i]
-            s = c[i]
+            pg = ga[i]
+            qg = gb[i]
+            sg = gc[i]
             x = v[p]
             y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
-            d = w
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[pg] += mz(w, y)
+            g[qg] += mz(w, x)
+            g[sg] += w
         elif code == 21:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
+            g[pg] += mz(w, y)
+            g[qg] += mz(w, x)
         elif code == 22:
-            p = a[i]
             q = b[i]
-            s = c[i]
+            pg = ga[i]
+            sg = gc[i]
             y = splat(k[q])
-            g[p] += mz(w, y)
-            d = w
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[pg] += mz(w, y)
+            g[sg] += w
         elif code == 23:
-            p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
-            g[p] += mz(w, y)
+            g[pg] += mz(w, y)
         elif code == 24:
             p = a[i]
             q = b[i]
-            s = c[i]
+            pg = ga[i]
+            qg = gb[i]
+            sg = gc[i]
             x = v[p]
             y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
-            d = w
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[pg] += mz(w, y)
+            g[qg] += mz(w, x)
+            g[sg] += w
         elif code == 25:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
-            g[p] += mz(w, y)
-            g[q] += mz(w, x)
+            g[pg] += mz(w, y)
+            g[qg] += mz(w, x)
         elif code == 26:
-            p = a[i]
             q = b[i]
-            s = c[i]
+            pg = ga[i]
+            sg = gc[i]
             y = splat(k[q])
-            g[p] += mz(w, y)
-            d = w
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[pg] += mz(w, y)
+            g[sg] += w
         elif code == 27:
-            p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
-            g[p] += mz(w, y)
+            g[pg] += mz(w, y)
         elif code == 28:
             p = a[i]
-            q = b[i]
-            s = c[i]
+            qg = gb[i]
+            sg = gc[i]
             x = splat(k[p])
-            g[q] += mz(w, x)
-            d = w
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[qg] += mz(w, x)
+            g[sg] += w
         elif code == 29:
             p = a[i]
-            q = b[i]
+            qg = gb[i]
             x = splat(k[p])
-            g[q] += mz(w, x)
+            g[qg] += mz(w, x)
         elif code == 30:
-            s = c[i]
-            d = w
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            sg = gc[i]
+            g[sg] += w
         elif code == 31:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 2.0 * x)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 32:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 3.0 * x * x)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 33:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, -z * z)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 34:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             z = v[this]
@@ -5335,49 +5348,55 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
+                g[pg] += d
+            g[qg] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
         elif code == 35:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             d = select(y == 0.0, 0.0, mz(w, y * power(x, y - 1.0)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 36:
             p = a[i]
             q = b[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
             z = v[this]
-            g[q] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
+            g[qg] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
         elif code == 37:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += mz(w, -floor_divide(x, y))
+                g[pg] += d
+            g[qg] += mz(w, -floor_divide(x, y))
         elif code == 38:
             p = a[i]
+            pg = ga[i]
             d = w
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 39:
             p = a[i]
             q = b[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
-            g[q] += mz(w, -floor_divide(x, y))
+            g[qg] += mz(w, -floor_divide(x, y))
         elif code == 40:
             pass
         elif code == 41:
@@ -5386,26 +5405,27 @@ def reverse_packs(frame, lo, hi):
             pass
         elif code == 43:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, sign(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 44:
             pass
         elif code == 45:
             p = a[i]
-            q = b[i]
+            qg = gb[i]
             x = v[p]
-            g[q] += select(x == 0.0, w, 0.0)
+            g[qg] += select(x == 0.0, w, 0.0)
         elif code == 46:
             pass
         elif code == 47:
             p = a[i]
-            q = b[i]
+            qg = gb[i]
             x = splat(k[p])
-            g[q] += select(x == 0.0, w, 0.0)
+            g[qg] += select(x == 0.0, w, 0.0)
         elif code == 48:
             pass
         elif code == 49:
@@ -5417,6 +5437,8 @@ def reverse_packs(frame, lo, hi):
         elif code == 52:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             z = v[this]
@@ -5424,11 +5446,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+                g[pg] += d
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 53:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             z = v[this]
@@ -5436,10 +5459,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 54:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             z = v[this]
@@ -5447,11 +5472,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+                g[pg] += d
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 55:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             z = v[this]
@@ -5459,10 +5485,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 56:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             z = v[this]
@@ -5470,11 +5498,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+                g[pg] += d
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 57:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             z = v[this]
@@ -5482,10 +5511,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 58:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             z = v[this]
@@ -5493,11 +5524,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
+                g[pg] += d
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 59:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             z = v[this]
@@ -5505,289 +5537,289 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 60:
             p = a[i]
             q = b[i]
             s = c[i]
+            pg = ga[i]
+            qg = gb[i]
+            sg = gc[i]
             x = v[p]
             y = v[q]
             u = v[s]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            d = select((z == u) & (z != x), w, 0.0)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[pg] += select((z == x) | (x != x), w, 0.0)
+            g[qg] += select((x < y) & (z != u), w, 0.0)
+            g[sg] += select((z == u) & (z != x), w, 0.0)
         elif code == 61:
             p = a[i]
             q = b[i]
             s = c[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             u = splat(k[s])
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[pg] += select((z == x) | (x != x), w, 0.0)
+            g[qg] += select((x < y) & (z != u), w, 0.0)
         elif code == 62:
             p = a[i]
             s = c[i]
+            pg = ga[i]
+            sg = gc[i]
             x = v[p]
             u = v[s]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
-            d = select((z == u) & (z != x), w, 0.0)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[pg] += select((z == x) | (x != x), w, 0.0)
+            g[sg] += select((z == u) & (z != x), w, 0.0)
         elif code == 63:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             z = v[this]
-            g[p] += select((z == x) | (x != x), w, 0.0)
+            g[pg] += select((z == x) | (x != x), w, 0.0)
         elif code == 64:
             p = a[i]
             q = b[i]
             s = c[i]
+            qg = gb[i]
+            sg = gc[i]
             x = splat(k[p])
             y = v[q]
             u = v[s]
             z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
-            d = select((z == u) & (z != x), w, 0.0)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[qg] += select((x < y) & (z != u), w, 0.0)
+            g[sg] += select((z == u) & (z != x), w, 0.0)
         elif code == 65:
             p = a[i]
             q = b[i]
             s = c[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
             u = splat(k[s])
             z = v[this]
-            g[q] += select((x < y) & (z != u), w, 0.0)
+            g[qg] += select((x < y) & (z != u), w, 0.0)
         elif code == 66:
             p = a[i]
             s = c[i]
+            sg = gc[i]
             x = splat(k[p])
             u = v[s]
             z = v[this]
-            d = select((z == u) & (z != x), w, 0.0)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[sg] += select((z == u) & (z != x), w, 0.0)
         elif code == 67:
             p = a[i]
-            q = b[i]
-            s = c[i]
+            qg = gb[i]
+            sg = gc[i]
             x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
-            d = select(x != 0.0, 0.0, w)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[qg] += select(x != 0.0, w, 0.0)
+            g[sg] += select(x != 0.0, 0.0, w)
         elif code == 68:
             p = a[i]
-            q = b[i]
+            qg = gb[i]
             x = v[p]
-            g[q] += select(x != 0.0, w, 0.0)
+            g[qg] += select(x != 0.0, w, 0.0)
         elif code == 69:
             p = a[i]
-            s = c[i]
+            sg = gc[i]
             x = v[p]
-            d = select(x != 0.0, 0.0, w)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[sg] += select(x != 0.0, 0.0, w)
         elif code == 70:
             pass
         elif code == 71:
             p = a[i]
-            q = b[i]
-            s = c[i]
+            qg = gb[i]
+            sg = gc[i]
             x = splat(k[p])
-            g[q] += select(x != 0.0, w, 0.0)
-            d = select(x != 0.0, 0.0, w)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[qg] += select(x != 0.0, w, 0.0)
+            g[sg] += select(x != 0.0, 0.0, w)
         elif code == 72:
             p = a[i]
-            q = b[i]
+            qg = gb[i]
             x = splat(k[p])
-            g[q] += select(x != 0.0, w, 0.0)
+            g[qg] += select(x != 0.0, w, 0.0)
         elif code == 73:
             p = a[i]
-            s = c[i]
+            sg = gc[i]
             x = splat(k[p])
-            d = select(x != 0.0, 0.0, w)
-            if s == r:
-                carry += d
-            else:
-                g[s] += d
+            g[sg] += select(x != 0.0, 0.0, w)
         elif code == 74:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = v[q]
             d = mz(w, sign(x) * copysign(1.0, y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 75:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             d = mz(w, sign(x) * copysign(1.0, y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 76:
             pass
         elif code == 77:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             z = v[this]
             d = select(z == x, w, 0.0)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 78:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, 0.5 / z)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 79:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, 1.0 / (3.0 * z * z))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 80:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, z)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 81:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, 0.6931471805599453 * z)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 82:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, exp(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 83:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / x)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 84:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.4426950408889634 / x)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 85:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 0.4342944819032518 / x)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 86:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / (1.0 + x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 87:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, cos(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 88:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, -sin(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 89:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, 1.0 + z * z)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 90:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / sqrt((1.0 - x) * (1.0 + x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 91:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, -1.0 / sqrt((1.0 - x) * (1.0 + x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 92:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / (1.0 + x * x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 93:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             f0 = hypot(x, y)
@@ -5795,11 +5827,12 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += mz(w, -x / f0 / f0)
+                g[pg] += d
+            g[qg] += mz(w, -x / f0 / f0)
         elif code == 94:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             f0 = hypot(x, y)
@@ -5807,73 +5840,83 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 95:
             p = a[i]
             q = b[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
             f0 = hypot(x, y)
-            g[q] += mz(w, -x / f0 / f0)
+            g[qg] += mz(w, -x / f0 / f0)
         elif code == 96:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, cosh(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 97:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, sinh(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 98:
             p = a[i]
+            pg = ga[i]
             z = v[this]
             d = mz(w, (1.0 - z) * (1.0 + z))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 99:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / hypot(x, 1.0))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 100:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 101:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 102:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / ((1.0 - x) * (1.0 + x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 103:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             z = v[this]
@@ -5881,267 +5924,302 @@ def reverse_packs(frame, lo, hi):
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(z == 0.0, 0.0, mz(w, y / z))
+                g[pg] += d
+            g[qg] += select(z == 0.0, 0.0, mz(w, y / z))
         elif code == 104:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             z = v[this]
             d = select(z == 0.0, 0.0, mz(w, x / z))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 105:
             p = a[i]
+            pg = ga[i]
             d = w * 0.017453292519943295
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 106:
             p = a[i]
+            pg = ga[i]
             d = w * 57.29577951308232
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 107:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             z = v[this]
             d = mz(w, z * sigmoid(-x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 108:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.0 / (x * (1.0 - x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 109:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, sigmoid(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 110:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
+                g[pg] += d
+            g[qg] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
         elif code == 111:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 112:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = select(x > 0.0, w, 0.0)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 113:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = select(x > 0.0, w, mz(w, y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x > 0.0, 0.0, mz(w, x))
+                g[pg] += d
+            g[qg] += select(x > 0.0, 0.0, mz(w, x))
         elif code == 114:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             d = select(x > 0.0, w, mz(w, y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 115:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = select(x > 0.0, w, mz(w, y * exp(x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x > 0.0, 0.0, mz(w, expm1(x)))
+                g[pg] += d
+            g[qg] += select(x > 0.0, 0.0, mz(w, expm1(x)))
         elif code == 116:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             x = v[p]
             y = splat(k[q])
             d = select(x > 0.0, w, mz(w, y * exp(x)))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 117:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = select(x < -40.0, 0.0, mz(w, 0.5 * erfc(-0.7071067811865476 * x) + select(fabs(x) > 40.0, 0.0, 0.3989422804014327 * x * exp(-0.5 * x * x))))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 118:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             z = v[this]
             d = select(x < -800.0, 0.0, select(x > 800.0, w, mz(w, sigmoid(x) + z * sigmoid(-x))))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 119:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 1.1283791670955126 * exp(-x * x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 120:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, -1.1283791670955126 * exp(-x * x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 121:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, digamma(x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 122:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, polygamma(1.0, x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 123:
             p = a[i]
             q = b[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
-            g[q] += mz(w, polygamma(x + 1.0, y))
+            g[qg] += mz(w, polygamma(x + 1.0, y))
         elif code == 124:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = mz(w, log(y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
+                g[pg] += d
+            g[qg] += select(x == 0.0, 0.0, mz(w, x / y))
         elif code == 125:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
             d = mz(w, log(y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 126:
             p = a[i]
             q = b[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
-            g[q] += select(x == 0.0, 0.0, mz(w, x / y))
+            g[qg] += select(x == 0.0, 0.0, mz(w, x / y))
         elif code == 127:
             p = a[i]
             q = b[i]
+            pg = ga[i]
+            qg = gb[i]
             x = v[p]
             y = v[q]
             d = mz(w, log1p(y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
-            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
+                g[pg] += d
+            g[qg] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
         elif code == 128:
             p = a[i]
             q = b[i]
+            pg = ga[i]
             y = splat(k[q])
             d = mz(w, log1p(y))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 129:
             p = a[i]
             q = b[i]
+            qg = gb[i]
             x = splat(k[p])
             y = v[q]
-            g[q] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
+            g[qg] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
         elif code == 130:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, -log(x) - 1.0)
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 131:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, 0.3989422804014327 * exp(-0.5 * x * x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 132:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             z = v[this]
             d = select(x > -35.0, mz(w, exp(-0.5 * x * x - 0.9189385332046727 - z)), mz(w, -x / (1.0 - 1.0 / (x * x) * (1.0 - 3.0 / (x * x) * (1.0 - 5.0 / (x * x) * (1.0 - 7.0 / (x * x) * (1.0 - 9.0 / (x * x) * (1.0 - 11.0 / (x * x)))))))))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 133:
             p = a[i]
+            pg = ga[i]
             x = v[p]
             d = mz(w, sigmoid(-x))
             if p == r:
                 carry += d
             else:
-                g[p] += d
+                g[pg] += d
         elif code == 134:
             pass
         elif code == 135:

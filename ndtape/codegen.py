@@ -18,14 +18,25 @@ from pathlib import Path
 from . import rules
 from ._version import __version__
 from .emit import Emit, called, hoisted, name_of
-from .ops import FIRST_WIDE, FLIPPED, FRAME, INTERNAL, OPCODES, TABLE, WIDE, Opcode, table_hash
+from .ops import (
+    APART,
+    FIRST_WIDE,
+    FLIPPED,
+    FRAME,
+    INTERNAL,
+    OPCODES,
+    TABLE,
+    WIDE,
+    Opcode,
+    table_hash,
+)
 
 HERE = Path(__file__).parent
 TARGET = HERE / "_sweeps.py"
 DOCS = HERE.parent / "docs"
 
 POINTERS = {"op": "u2_at", "out": "u4_at", "a": "u4_at", "b": "u4_at", "c": "u4_at",
-            "k": "f8_at", "mark": "u1_at"}  # fmt: skip
+            "k": "f8_at", "mark": "u1_at", **dict.fromkeys(APART, "u4_at")}  # fmt: skip
 SLOT_NAME = {"x": "p", "y": "q", "u": "s"}
 NUMBERS = {"STATUS": FRAME.index("status"), "FIRST_WIDE": FIRST_WIDE, "UNKNOWN": 0,
            "FLIPPED": FLIPPED}  # fmt: skip
@@ -78,6 +89,7 @@ class Branch:
         self.packs = packs
         pairs = list(zip(opcode.row.operands, opcode.form, strict=True))
         self.constants = {SLOT_NAME[x]: x for x, f in pairs if f == "k"}
+        self.constants |= {f"{slot}g": x for slot, x in self.constants.items()}
 
     def statements(self, body: list[ast.stmt]) -> list[ast.stmt]:
         kept = [s for s in map(self.statement, body) if s is not None]
@@ -179,7 +191,7 @@ class Expand(ast.NodeTransformer):
         self.nonzero = ""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        self.nonzero = "w" if node.name == "reverse" else ""
+        self.nonzero = "w" if node.name.startswith("reverse") else ""
         first = node.body[0]
         assert isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
         doc = str(first.value.value)
@@ -189,7 +201,7 @@ class Expand(ast.NodeTransformer):
         for statement in node.body:
             body += self.columns(statement)
         node.body = body
-        node.name += "_packs" if self.packs else ""
+        node.name = node.name.removesuffix("_packs") + "_packs" * self.packs
         node.decorator_list = [ast.Name("sweep")]
         return node
 
@@ -204,7 +216,7 @@ class Expand(ast.NodeTransformer):
         lines = ["f = u8_at(frame)"]
         for name in names:
             pointer = POINTERS.get(name, "pack_at" if self.packs else "f8_at")
-            lines.append(f"{name} = {pointer}(f[{FRAME.index(name)}])")
+            lines.append(f"{name} = {pointer}(f[{FRAME.index(APART.get(name, name))}])")
         return ast.parse("\n".join(lines)).body
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
@@ -283,9 +295,13 @@ def generate() -> str:
     functions = []
     for packs in (False, True):
         tree = ast.parse((HERE / "templates.py").read_text())
-        for node in tree.body[1:]:
-            assert isinstance(node, ast.FunctionDef)
-            if not packs or node.name in PACKED:
+        nodes = [node for node in tree.body[1:] if isinstance(node, ast.FunctionDef)]
+        own = {node.name for node in nodes if node.name.endswith("_packs")}
+        for node in nodes:
+            for_packs = node.name in own or (
+                node.name in PACKED and f"{node.name}_packs" not in own
+            )
+            if for_packs if packs else node.name not in own:
                 sweep = ast.fix_missing_locations(Expand(packs).visit(node))
                 functions.append(ast.unparse(sweep))
     text = "\n\n\n".join(functions)

@@ -28,7 +28,16 @@ from .ops import (
     REVERSE,
     SPAN_WORDS,
 )
-from .passes import DEFAULT_LEVEL, Goal, OptimisedTape, Step, code_of, expected_seconds, optimised
+from .passes import (
+    DEFAULT_LEVEL,
+    Goal,
+    OptimisedTape,
+    Step,
+    code_of,
+    expected_seconds,
+    loading_seconds,
+    optimised,
+)
 from .run import (
     ALIGNMENT,
     COLUMNS,
@@ -111,7 +120,8 @@ class LoopBody:
     def pays(self, steps: int) -> bool:
         """Whether a single sweep over so many steps takes as long as the passes would."""
         tape = self.tape
-        return steps * tape.slots * SLOT_SECONDS > expected_seconds(len(tape), tape.slots)
+        passes = expected_seconds(len(tape), tape.slots) + loading_seconds()
+        return steps * tape.slots * SLOT_SECONDS > passes
 
 
 Operand = np.ndarray | int  # plain numbers, or the first slot outside

@@ -373,6 +373,9 @@ NO_LANES = 4  # a sweep over packs of lanes met an operation on arrays
 FRAME = ("op", "out", "a", "b", "c", "k", "v", "g", "t", "h", "mark", "m", "scratch",
          "forward", "reverse", "tangent", "second", "status", "blas", "loops")
 KERNELS = ("forward", "reverse", "tangent", "second")
+# Packs meet no kernels.  For them, words about these say where the adjoints of results and operands
+# lie, which need not be where the values do.
+APART = {"at": "m", "ga": "scratch", "gb": "forward", "gc": "reverse"}
 
 # Words of a plan, which is all that a fast call of a traced function needs to know: addresses of
 # the sweeps (reverse 0 for values alone) and of the frame, how many inputs there are and at which

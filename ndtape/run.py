@@ -31,6 +31,7 @@ from .errors import (
     TapeFullError,
 )
 from .ops import (
+    APART,
     BAD_INDEX,
     FIRST_WIDE,
     FLIPPED,
@@ -234,6 +235,12 @@ class Workspace:
             advice = SHORTER if self.lanes == 1 else f"{SHORTER}, or take rows without nt.vmap"
             memory.check(needed, f"{what} need", advice)
 
+    def apart(self, name: str, slots: int, columns: dict[str, np.ndarray]) -> None:
+        """Adjoints of packs in a layout of their own: `columns` as in APART, kept by the caller."""
+        self._install(name, self._new(name, slots))
+        for column, places in columns.items():
+            self.frame[COLUMNS[APART[column]]] = address_of(places)
+
     def _new(self, name: str, capacity: int) -> np.ndarray:
         """Zeros for adjoints and marks; 64-byte aligned, as packs need."""
         dtype = np.dtype(np.uint8 if name == "mark" else np.float64)
@@ -288,10 +295,15 @@ class Workspace:
         if chunk is not self.chunk:
             for name, start in chunk.addresses.items():
                 self.frame[COLUMNS[name]] = start
+            if self.lanes > 1:
+                for name, like in zip(APART, ("out", "a", "b", "c"), strict=True):
+                    self.frame[COLUMNS[APART[name]]] = chunk.addresses[like]
             self.chunk = chunk
         if self.constants is not self.tape.constants:
             self.constants = self.tape.constants
             self.frame[COLUMNS["k"]] = address_of(self.constants)
+        if self.lanes > 1:
+            return
         words = self.tape.words if self.own_words is None else self.own_words
         if self.words is not words:
             self.words = words

@@ -132,6 +132,80 @@ def reverse(frame, lo, hi):
     return 0
 
 
+def reverse_packs(frame, lo, hi):
+    """The same for packs, whose adjoints may lie in other slots than the values.
+
+    An adjoint is taken away where it is consumed, except that of an input: what the sweep leaves
+    in all other slots is zero, so that results may share them whose adjoints do not meet.  The
+    columns `at`, `ga`, `gb`, `gc` say where those of the result and the operands lie.
+    """
+    op, out, a, b, c, k, v, g, at, ga, gb, gc = columns(frame)
+    carry = NOTHING
+    i = hi
+    r = out[hi - ONE]
+    while i > lo:
+        i -= ONE
+        here = at[i]
+        w = g[here] + carry
+        g[here] = NOTHING
+        carry = NOTHING
+        this = r
+        r = out[i - ONE] if i > lo else NOWHERE
+        if not alive(w) and op[i] < FIRST_WIDE:
+            continue
+        code = op[i]
+        if code == INPUT:
+            g[here] = w
+            continue
+        elif code == UNARY:
+            p = a[i]
+            pg = ga[i]
+            x = v[p]
+            z = v[this]
+            if p == r:
+                carry += W_DX
+            else:
+                g[pg] += W_DX
+        elif code == BINARY:
+            p = a[i]
+            q = b[i]
+            pg = ga[i]
+            qg = gb[i]
+            x = v[p]
+            y = v[q]
+            z = v[this]
+            if p == r:
+                carry += W_DX
+            else:
+                g[pg] += W_DX
+            g[qg] += W_DY
+        elif code == TERNARY:
+            p = a[i]
+            q = b[i]
+            s = c[i]
+            pg = ga[i]
+            qg = gb[i]
+            sg = gc[i]
+            x = v[p]
+            y = v[q]
+            u = v[s]
+            z = v[this]
+            g[pg] += W_DX
+            g[qg] += W_DY
+            g[sg] += W_DU
+        elif code == GUARD:
+            continue
+        elif code == WIDE:
+            status = kernel(reverse)
+            if status != 0:
+                f[STATUS] = status
+                return i + ONE
+        else:
+            f[STATUS] = UNKNOWN
+            return i + ONE
+    return 0
+
+
 def tangent(frame, lo, hi):
     """Tangents of instructions lo..hi, in order, along the tangents of the inputs."""
     op, out, a, b, c, k, v, t = columns(frame)

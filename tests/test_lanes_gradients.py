@@ -311,7 +311,41 @@ def test_gradients_inside_a_recording_still_nest():
     close(nt.grad(penalty)(W), expected)
 
 
+def test_adjoints_use_slots_again(monkeypatch):
+    """A reverse sweep over packs consumes them: a long chain needs a few."""
+
+    def f(x, a):
+        y, unused = x, nt.sin(a)
+        for k in range(300):
+            y = y + (a - y * y) * (0.01 if k % 2 else x * 0.02)
+        return y + 0.0 * unused if x > 0 else y - a
+
+    x, a = np.linspace(-1, 1, 40), np.linspace(0.5, 1.5, 40)
+    g = nt.function(f, optimize=1)
+    plain = nt.vmap(nt.value_and_grad(g, (0, 1)))(x, a)
+    assert all(form.apart is None for form in forms_of(g))
+    monkeypatch.setattr(lanes, "HOT", 1)
+    value, slopes = nt.vmap(nt.value_and_grad(g, (0, 1)))(x, a)
+    np.testing.assert_array_equal(value, plain[0])
+    np.testing.assert_array_equal(slopes, plain[1])  # bit for bit at this level
+    hot = [form for form in forms_of(g) if form.apart is not None]
+    assert len(hot) == len(g.tapes) == 2
+    assert all(form.apart.slots < 20 < 300 < form.tape.slots for form in hot)
+
+
+def test_a_result_may_be_an_argument(hot):
+    x = np.linspace(0, 1, 20)
+    value, slopes = nt.vmap(nt.value_and_grad(lambda x, y: x, (0, 1)))(x, x)
+    assert value.tolist() == x.tolist()
+    assert slopes[0].tolist() == [1.0] * 20
+    assert slopes[1].tolist() == [0.0] * 20
+    both = nt.grad(lambda x, a: np.sum(sum(nt.vmap(lambda x, a: (a, x, a * x), (0, None))(x, a))))
+    close(both(x, 3.0), np.full(20, 4.0))
+
+
 def test_pieces_of_the_seeds():
+    assert forms.runs(np.array([0, 1, 4])).tolist() == [0, 2, 4, 5]
+    assert forms.runs(np.zeros(0, int)).tolist() == []
     assert forms.gaps(np.array([0, 1, 4]), 6).tolist() == [2, 4, 5, 6]
     assert forms.gaps(np.zeros(0, int), 3).tolist() == [0, 3]
     assert forms.gaps(np.arange(3), 3).tolist() == []

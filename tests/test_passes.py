@@ -78,13 +78,36 @@ def test_steps_are_those_of_the_passes():
 def test_the_pace_is_learnt(monkeypatch):
     pace = pipeline.Pace()
     monkeypatch.setattr(pipeline, "_pace", pace)
-    first = pipeline.expected_seconds(1000, 1000)
     usual = pipeline.FIXED + 1000 * (pipeline.EACH + pipeline.EACH_SLOT)
+    assert pipeline.expected_seconds(1000, 1000) == pytest.approx(usual)
+    assert pipeline.loading_seconds() > 0
     pace.learn(usual, 10.0)  # which loads what is compiled
     assert pipeline.expected_seconds(1000, 1000) == pytest.approx(usual)
-    assert first > usual
+    assert pipeline.loading_seconds() == 0
     pace.learn(usual, 3 * usual)
     assert pipeline.expected_seconds(1000, 1000) == pytest.approx(2 * usual)
+
+
+def test_patience_depends_on_what_passes_promise():
+    def dots(x):
+        total = 0.0
+        for i in range(50):
+            total = total + x[i] * x[i + 1]
+        return total
+
+    def sines(x):
+        y = x[0]
+        for _ in range(50):
+            y = nt.sin(y)
+        return y
+
+    xs = np.linspace(0.1, 1.0, 51)
+    found = {}
+    for f in (dots, sines):
+        traced = nt.function(f)
+        traced(xs)
+        (found[f],) = [lean.patience(t) for p in traced.all_programs() for t in p.traces]
+    assert lean.SOONEST <= found[dots] < found[sines] == lean.LATEST
 
 
 # --- rules of code --------------------------------------------------------------------------------
@@ -461,8 +484,14 @@ def test_loops_go_through_the_passes():
 # --- when it pays ---------------------------------------------------------------------------------
 
 
+def at_once(monkeypatch):
+    """No patience."""
+    monkeypatch.setattr(lean, "SOONEST", 0.0)
+    monkeypatch.setattr(lean, "LATEST", 0.0)
+
+
 def test_it_pays_after_a_while(monkeypatch):
-    monkeypatch.setattr(lean, "PATIENCE", 0.0)
+    at_once(monkeypatch)
     monkeypatch.setattr(plans, "SLOWER", 1e9)
     f = traced_cell()
     gradient = nt.grad(f)
@@ -485,7 +514,7 @@ def test_short_lives_are_not_optimised():
 
 
 def test_what_is_slower_is_dropped(monkeypatch):
-    monkeypatch.setattr(lean, "PATIENCE", 0.0)
+    at_once(monkeypatch)
     monkeypatch.setattr(plans, "SLOWER", 0.0)
     f = traced_cell()
     gradient = nt.grad(f)

@@ -7,8 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ndtape as nt
+from ndtape import memory
 from ndtape.transforms import sparse as sparse_transforms
 
 X = np.random.default_rng(1).uniform(0.5, 1.5, 6)
@@ -347,7 +350,38 @@ def test_files_of_something_else(tmp_path):
         nt.Sparsity.load(tmp_path / "nowhere.npz")
 
 
+# --- bordered matrices ---------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.sampled_from("rc "))
+def test_few_full_rows_and_columns(seed, m, n, full):
+    """Entries of full lines beside a sparse rest, by both kinds of sweeps; constant zeros of a
+    matrix are no entries."""
+    random = np.random.default_rng(seed)
+    weights = random.standard_normal((m, n)) * (random.random((m, n)) < 0.25)
+    if full == "r":
+        weights[random.integers(m)] = 1.0
+    if full == "c":
+        weights[:, random.integers(n, size=2)] = 1.0
+    x = random.standard_normal(n)
+    expected = nt.jacobian(lambda x: np.sin(weights @ x))(x)
+    for colouring in (None, "columns", "rows"):
+        pattern = nt.sparsity(lambda x: np.sin(weights @ x), colouring=colouring)(x)
+        pattern.verify()
+        assert pattern.nnz == np.count_nonzero(weights)
+        matrix = nt.jacobian(lambda x: np.sin(weights @ x), sparse=pattern)(x)
+        assert same(matrix, expected)
+
+
 # --- figures -------------------------------------------------------------------------------------
+
+
+def test_a_pattern_that_does_not_fit_into_memory(monkeypatch):
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available", lambda: memory.Available(10_000, "a test"))
+    with pytest.raises(nt.TapeFullError, match="finding this sparsity pattern needs"):
+        nt.sparsity(rosenbrock, of="hessian")(X)
 
 
 def test_printing():

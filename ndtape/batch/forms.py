@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..passes import Goal, OptimisedTape, code_of, optimised
+from ..ops import APART, INPUT_CODE
+from ..passes import Code, Goal, OptimisedTape, code_of, optimised
+from ..passes.slots import renumbered
 from ..run import LANES, RELEASE, Workspace, address, entry
-from ..tape import Tape, address_of
+from ..tape import SLOT_MASK, Tape, address_of
 from ..threads import get_num_threads, in_blocks
 from ..traced.program import Slots, Trace
 from .unrolled import unrolled
 
 LARGEST = 1 << 20  # slots that are swept in packs: their numbers are 128 MB then
-MOST_WORK, LEAST_WORK = 1 << 23, 1 << 17  # instructions times lanes in a block: 5 ms and 80 us
+MOST_WORK, LEAST_WORK = 1 << 23, 1 << 18  # instructions times lanes in a block: 5 and 0.2 ms
 BLOCKS = 64  # so many if they are neither larger nor smaller than that
 MOST_SUMS = 1 << 22  # numbers that blocks sum up before they are added
 PARALLEL = 1 << 19  # instructions times lanes from which threads pay: 0.3 ms
@@ -88,21 +90,27 @@ class Form:
         if arrays and wanted is not None and wanted.chosen is not None:
             self.words = trace.quiet_words(wanted.chosen)
         self.ordered = True  # instructions write slots in their order
+        self.apart: Apart | None = None
         self.tape = tape
         if level:
             self._optimise(Goal(level, wanted is not None, not arrays, (1,) * len(self.slots)))
         tape = self.tape
         self.lanes = 1 if arrays or tape.slots > LARGEST else LANES
+        if self.lanes == 1:
+            self.apart = None
         self.sweeps = [name + ("" if self.lanes == 1 else "_packs")
                        for name in ("forward", "reverse")[: 1 + (wanted is not None)]]  # fmt: skip
         self.length = len(tape) - self.known
         cost = (len(tape) + (tape.slots if arrays else 0)) * self.lanes
         self.cost = max(1, cost * len(self.sweeps))  # of a pack
         self.idle: list[Worker] = []
+        self.seeding: dict[Any, tuple[np.ndarray, np.ndarray, int, np.ndarray]] = {}
 
     def _optimise(self, goal: Goal) -> None:
         code = code_of(self.tape, self.known, self.slots, self.words)
         better = optimised(code, goal)
+        if goal.lanes and goal.reverse:
+            self.apart = apart(better)
         if better is code:
             return
         whose = better.positions
@@ -154,11 +162,12 @@ class Form:
         self, trace: Trace, words: dict[str, int], found: Found, wanted: Wanted
     ) -> list[np.ndarray]:
         """The words about adjoints, and the arrays whose addresses they are."""
-        slots, columns, width = seeded(trace, wanted.parts)
-        # Slots of the trace's results, in their order: those of the form stand at the same places.
-        slots = self.slots[slots]
-        all_slots = self.tape.slots
-        cleared = gaps(np.sort(wanted.shared.astype(np.int64)), all_slots)
+        key = wanted.parts, wanted.own.tobytes(), wanted.shared.tobytes()
+        known = self.seeding.get(key)
+        if known is None:
+            known = self._seeding(trace, wanted)
+            self.seeding = {key: known}  # the same in most calls
+        slots, columns, width, cleared = known
         adjoints = np.zeros((1, 0)) if found.adjoints is None else found.adjoints
         words |= {"reverse": address(self.sweeps[1]),
                   "seeds": 0 if wanted.seeds is None else place_of(wanted.seeds),
@@ -169,6 +178,19 @@ class Form:
                   "summed": len(wanted.shared), "cleared": place_of(cleared),
                   "clearings": len(cleared) // 2}  # fmt: skip
         return [slots, columns, cleared, adjoints]
+
+    def _seeding(
+        self, trace: Trace, wanted: Wanted
+    ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+        """Where seeds go, the columns that they come from and how many there are; what to clear."""
+        numbers, columns, width = seeded(trace, wanted.parts)
+        # Slots of the trace's results, in their order: those of the form stand at the same places.
+        slots = (self.slots if self.apart is None else self.apart.results)[numbers]
+        if self.lanes == 1:
+            cleared = gaps(np.sort(wanted.shared.astype(np.int64)), self.tape.slots)
+        else:  # sweeps over packs leave zero in all slots but those of inputs
+            cleared = runs(np.sort(wanted.own.astype(np.int64)))
+        return slots, columns, width, cleared
 
     def _worker(self) -> Worker:
         try:
@@ -186,11 +208,13 @@ class Worker:
         self.form = form
         tape = form.tape
         self.work = work = Workspace(tape, form.lanes)
-        for name in ("v", "g")[: len(form.sweeps)]:
+        for name in ("v", "g")[: 1 if form.apart is not None else len(form.sweeps)]:
             work.array(name)
         work.own_words = form.words
         work.lay_out()
         work.enter(tape.chunks[0])
+        if form.apart is not None:
+            work.apart("g", form.apart.slots, form.apart.columns)
         for name in ("forward", "reverse")[: len(form.sweeps)]:
             work.prepare(name)
         self.state = np.zeros(len(_rows.STATE), np.uint64)
@@ -243,6 +267,40 @@ class Blocks:
         if totals is not None and self.shared:
             for part in sums:  # in order
                 totals += part
+
+
+class Apart(NamedTuple):
+    """Where the adjoints of code for packs lie: they are consumed, and use slots again."""
+
+    columns: dict[str, np.ndarray]  # as in APART
+    results: np.ndarray
+    slots: int
+
+
+def apart(code: Code) -> Apart | None:
+    """Slots for adjoints: two results may share one if their values could.
+
+    An adjoint lives from the last reader of the result back to its writer, the value the other way
+    round.  Constants, of which nobody wants adjoints, have a slot for all.
+    """
+    shared = renumbered(code, Goal(reverse=False, lanes=True, parts=(1,) * len(code.results)))
+    if shared is None:
+        return None
+    columns, op, nowhere = code.columns, code.columns["op"], shared.slots
+    constant = np.zeros(code.slots, bool)
+    constant[columns["out"][code.inputs :][op[code.inputs :] == INPUT_CODE]] = True
+    found = {}
+    for j, (name, like) in enumerate(zip(APART, ("out", "a", "b", "c"), strict=True)):
+        slots = columns[like] if not j else np.where(SLOT_MASK[op, j - 1], columns[like], 0)
+        found[name] = np.where(constant[slots], nowhere, shared.columns[like]).astype(np.uint32)
+    return Apart(found, shared.results.astype(np.uint64), nowhere + 1)
+
+
+def runs(slots: np.ndarray) -> np.ndarray:
+    """Sorted slots as spans (first, end), one behind the other."""
+    begins = np.diff(slots, prepend=-2) != 1
+    ends = np.append(begins[1:], True) if len(slots) else begins
+    return np.stack([slots[begins], slots[ends] + 1], 1).ravel().astype(np.uint64)
 
 
 def place_of(array: np.ndarray) -> int:

@@ -2,7 +2,17 @@
 
 from .code import Code, Columns, Goal, code_of, sizes_of
 from .optimised import OptimisedTape
-from .pipeline import DEFAULT_LEVEL, PASSES, Pass, Step, checked_level, expected_seconds, optimised
+from .pipeline import (
+    DEFAULT_LEVEL,
+    PASSES,
+    Pass,
+    Step,
+    checked_level,
+    expected_seconds,
+    loading_seconds,
+    optimised,
+)
+from .prospects import weighed
 from .report import Optimisation, Report
 from .sealing import quiet, rearranged, seal, sealed
 
@@ -20,10 +30,12 @@ __all__ = [
     "checked_level",
     "code_of",
     "expected_seconds",
+    "loading_seconds",
     "optimised",
     "quiet",
     "rearranged",
     "seal",
     "sealed",
     "sizes_of",
+    "weighed",
 ]

@@ -153,7 +153,9 @@ def _wide_reads(columns: Columns, wide: np.ndarray, m: np.ndarray) -> Iterator[R
     yield from _factors(m, kind, c)
 
 
-def walked(m: np.ndarray, c: np.ndarray, start: np.ndarray, operand: int) -> tuple[np.ndarray, ...]:
+def walked(
+    m: np.ndarray, c: np.ndarray, start: np.ndarray, operand: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and the highest place of walks along the loops of descriptors at c."""
     low, high = start.copy(), start.copy()
     loops = m[c + LOOPS]

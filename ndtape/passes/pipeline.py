@@ -88,8 +88,12 @@ _pace = Pace()
 
 def expected_seconds(length: int, slots: int) -> float:
     """About how long the passes would take for so many instructions and slots."""
-    loading = LOADING if _pace.factor is None else 0.0
-    return loading + (_pace.factor or 1.0) * _usual(length, slots)
+    return (_pace.factor or 1.0) * _usual(length, slots)
+
+
+def loading_seconds() -> float:
+    """About how long it would take to load what is compiled of them, if that is not done yet."""
+    return LOADING if _pace.factor is None else 0.0
 
 
 def _usual(length: int, slots: int) -> float:

@@ -18,9 +18,9 @@ import numpy as np
 from ..run import entry
 from ..tape import address_of
 
-PIECE = 1 << 12  # vertices in one call
-MOST_WORK = 1 << 28  # steps, beyond which no second order is tried
-DENSE = 1 << 14  # entries that share a row with one: such vertices get a colour of their own
+PIECE_WORK = 1 << 24  # steps in one call
+MOST_WORK = 1 << 27  # steps, beyond which no second order is tried
+ROUNDS = 4  # with the classes of the best colouring in reverse
 LINES = 64  # dense rows or columns that are tried
 
 Entries = tuple[np.ndarray, np.ndarray]  # where each row ends, with a 0 before it, and its columns
@@ -120,18 +120,34 @@ def colour(entries: Entries, by_vertex: Entries) -> np.ndarray:
     """Colours of the columns of a matrix, such that no row has two of one colour; 0 for empty ones.
 
     Greedy in the order in which they stand, then, where more colours come out than a row has
-    entries, from the largest on and with the smallest last.
+    entries, from the largest on, with the smallest last, and by the classes of the best of these
+    in reverse, which cannot make it worse (Culberson's iterated greedy).
     """
     sizes = np.diff(entries[0])
     fewest = int(sizes.max(initial=0))
     used = np.flatnonzero(np.diff(by_vertex[0]))
     degrees = _weights(sizes, by_vertex)
     graph = Graph(entries, by_vertex)
-    best = graph.colours(graph.distance_two, used)
+    return _best(graph, graph.distance_two, used, degrees, fewest)
+
+
+def _best(
+    graph: Graph, sweep: Any, used: np.ndarray, degrees: np.ndarray, fewest: int
+) -> np.ndarray:
+    """The fewest colours that greedy colourings of the vertices `used` give."""
+    graph.piece = max(1, int(PIECE_WORK // max(degrees.mean() if len(degrees) else 1, 1)))
+    best = graph.colours(sweep, used)
+    if degrees.sum() > MOST_WORK:
+        return best
     for order in _orders(graph, used, degrees):
-        if best.max(initial=0) <= fewest or degrees.sum() > MOST_WORK:
+        if best.max(initial=0) <= fewest:
+            return best
+        best = min(best, graph.colours(sweep, order), key=np.max)
+    for _ in range(ROUNDS):
+        if best.max(initial=0) <= fewest:
             break
-        best = min(best, graph.colours(graph.distance_two, order), key=np.max)
+        order = used[np.argsort(-best[used], kind="stable")]
+        best = min(best, graph.colours(sweep, order), key=np.max)
     return best
 
 
@@ -146,7 +162,7 @@ def _weights(sizes: np.ndarray, by_vertex: Entries) -> np.ndarray:
 def _orders(graph: Graph, used: np.ndarray, degrees: np.ndarray) -> Iterator[np.ndarray]:
     yield used[np.argsort(-degrees[used], kind="stable")]
     order = graph.smallest_last(degrees)
-    yield order[degrees[order] > 0]
+    yield order[np.isin(order, used)]
 
 
 # --- Hessians ------------------------------------------------------------------------------------
@@ -174,22 +190,17 @@ def of_hessian(entries: Entries, kind: str = "star") -> np.ndarray:
     compiled = graph.star if kind == "star" else graph.acyclic
     inner = np.flatnonzero(used & ~hubs)
     degrees = _weights(np.diff(rest[0]), rest)
-    best = graph.colours(compiled, inner)
-    for order in _orders(graph, inner, degrees):
-        if best.max(initial=0) <= 2 or degrees.sum() > MOST_WORK:
-            break
-        whole = np.concatenate([order, np.setdiff1d(inner, order)])
-        best = min(best, graph.colours(compiled, whole), key=np.max)
+    best = _best(graph, compiled, inner, degrees, 2)
     best[hubs] = best.max(initial=0) + 1 + np.arange(np.count_nonzero(hubs))
     return best
 
 
 def _hubs(degrees: np.ndarray) -> np.ndarray:
-    """Vertices that are adjacent to so many that the search around them would be quadratic."""
+    """Vertices that are adjacent to so many that the search around them would be quadratic, or
+    that they need a colour of their own anyway."""
     order = np.argsort(-degrees, kind="stable")[:LINES]
-    hubs = np.zeros(len(degrees), bool)
-    if len(degrees) > 2 * LINES:
-        hubs[order[degrees[order] > max(DENSE >> 7, 8 * np.sqrt(len(degrees)))]] = True
+    hubs: np.ndarray = degrees >= max(np.count_nonzero(degrees) / 2, LINES)
+    hubs[order[degrees[order] > max(2 * LINES, 8 * np.sqrt(len(degrees)))]] = True
     return hubs
 
 
@@ -208,6 +219,7 @@ class Graph:
         self.arrays: dict[str, np.ndarray] = {}
         self.install(row_ends=by_vertex[0], rows=by_vertex[1], ends=entries[0], columns=entries[1])
         self.edges = np.zeros(0, np.int64)
+        self.piece = 1 << 12  # vertices in one call
 
     def install(self, **arrays: np.ndarray) -> None:
         for name, array in arrays.items():
@@ -229,8 +241,8 @@ class Graph:
         self.install(forbidden=np.zeros(self.n + 2, np.int64))
         self.install(first_of=np.zeros(3 * self.n + 3, np.int64))
         self.install(hubs=np.zeros(count, np.int64), visits=np.zeros(2 * count, np.int64))
-        for lo in range(0, len(order), PIECE):
-            self._run(sweep, lo, min(lo + PIECE, len(order)))
+        for lo in range(0, len(order), self.piece):
+            self._run(sweep, lo, min(lo + self.piece, len(order)))
         return self.arrays["colours"][: self.n].copy()
 
     def smallest_last(self, degrees: np.ndarray) -> np.ndarray:

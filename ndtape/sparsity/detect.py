@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import memory
 from ..run import entry
 from ..tape import Tape, address_of
 from .steps import Batch, Steps
@@ -23,6 +24,12 @@ from .steps import Batch, Steps
 ROOM = 1 << 16  # entries, nodes and pairs in the beginning
 MOST_ENTRIES = 1 << 26  # of index sets (256 MB); beyond, bit sets
 MOST_WORDS = 1 << 24  # of bit sets (128 MB)
+
+
+PIECE = 1 << 14  # rows in one call, after which Ctrl-C is seen
+ADVICE = (
+    "the matrix may be nearly full, where sparse=True has nothing to gain; or take fewer inputs"
+)
 
 
 class Found(NamedTuple):
@@ -73,6 +80,7 @@ class Sets:
 
     def _grown(self, name: str, dtype: Any, size: int) -> None:
         known = self.arrays.get(name, np.zeros(0, dtype))
+        memory.check(size * known.itemsize, "finding this sparsity pattern needs", ADVICE)
         grown = np.zeros(size, dtype)
         grown[: len(known)] = known
         self.install(**{name: grown})
@@ -99,6 +107,11 @@ class Sets:
         self._grown("pairs", np.int32, 3 * room)
         self.counts[self.kernels.ROOM_PAIRS] = room
 
+    def rows(self, sweep: Any, count: int) -> None:
+        """A compiled function over so many rows, a piece at a time."""
+        for lo in range(0, count, PIECE):
+            self.run(sweep, lo, min(lo + PIECE, count))
+
     def run(self, sweep: Any, lo: int, hi: int) -> None:
         """A compiled function over lo..hi; it stops where a buffer is full."""
         k, counts = self.kernels, self.counts
@@ -124,7 +137,7 @@ class Sets:
         ends = np.zeros(max(len(nodes), 1), np.int64)
         start = int(self.counts[self.kernels.USED_ENTRIES])
         self.install(asked=np.ascontiguousarray(nodes, np.int32), row_ends=ends)
-        self.run(self.kernels.read, 0, len(nodes))
+        self.rows(self.kernels.read, len(nodes))
         return np.concatenate([[start], ends[: len(nodes)]])
 
 
@@ -248,6 +261,7 @@ def _products(sets: Sets, pairs: np.ndarray, n: int) -> Found:
     order = np.argsort(-sizes[q], kind="stable")  # large ones first: they leave little to the rest
     p, q = p[order], q[order]
     count = sizes[p]
+    memory.check(32 * int(count.sum()), "finding this sparsity pattern needs", ADVICE)
     at = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     rows = sets.arrays["entries"][np.repeat(ends[:-1][p], count) + at]
     order = np.argsort(rows, kind="stable")
@@ -256,6 +270,6 @@ def _products(sets: Sets, pairs: np.ndarray, n: int) -> Found:
     row_ends = np.zeros(max(n, 1), np.int64)
     start = int(sets.counts[sets.kernels.USED_ENTRIES])
     sets.install(partners=partners, partner_ends=bounds, row_ends=row_ends)
-    sets.run(sets.kernels.meet, 0, n)
+    sets.rows(sets.kernels.meet, n)
     columns = sets.arrays["entries"][start : int(sets.counts[sets.kernels.USED_ENTRIES])]
     return _sorted(np.concatenate([[0], row_ends[:n] - start]), columns, 2)

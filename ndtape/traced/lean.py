@@ -1,39 +1,66 @@
 """What steady replays sweep: the tape of a trace after the passes, and when these pay.
 
 Passes cost as much as some dozens of replays.  A trace goes through them when its replays have
-taken `PATIENCE` times as long: whoever calls it a few times pays nothing, and who calls it long
-pays 3 % at most before he gains.  Everything else (general calls, siblings, printing) stays with
-the tape as it was recorded: a replay that stops at a guard starts again there.
+taken a multiple of that: 32 times, if they seem to bring little, so that whoever stops then has
+lost 3 %; and the sooner the more they promise, since the loss is made good as soon.  Everything
+else (general calls, siblings, printing) stays with the tape as it was recorded: a replay that stops
+at a guard starts again there.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ..passes import Goal, OptimisedTape, Step, code_of, expected_seconds, optimised
+from ..passes import (
+    Goal,
+    OptimisedTape,
+    Step,
+    code_of,
+    expected_seconds,
+    loading_seconds,
+    optimised,
+    weighed,
+)
 from .program import Slots, Trace
 
-PATIENCE = 32
+SOONEST, LATEST = 4.0, 32.0  # multiples of what passes are expected to cost
+LOSS = 0.25  # that may be made, as a share of the gain that is expected
 FEWEST = 16  # replays before anything is looked at
 CALL = 1e-6  # seconds that any fast call takes
 
 
 def calls_before(trace: Trace, seconds: float | None) -> int:
-    """After how many calls that take so long the passes have paid.
+    """After how many calls that take so long the passes are worth their time.
 
     Without a time: after how many it is worth while to take it, which costs as much as some dozens
-    of calls of a small tape; half as many as expected.
+    of calls of a small tape.
     """
-    spent = PATIENCE * expected_seconds(*work_of(trace))
-    if seconds is None:
-        spent, seconds = spent / 2, trace.cost
-    return max(int(spent / max(seconds or 0.0, CALL)), FEWEST)
+    times = SOONEST if seconds is None else patience(trace)
+    spent = times * expected_seconds(*work_of(trace)) + SOONEST * loading_seconds()
+    return max(int(spent / max(seconds or trace.cost or 0.0, CALL)), FEWEST)
+
+
+def patience(trace: Trace) -> float:
+    """How many times what the passes cost must have been spent on replays before."""
+    if trace.patience is None:
+        cost, saved = weighed(trace.tape.columns())
+        for loop in loops_of(trace):
+            for body in loop.bodies:
+                one = weighed(body.tape.columns())
+                cost, saved = cost + loop.steps * one[0], saved + loop.steps * one[1]
+        trace.patience = min(max(cost / max(LOSS * saved, 1e-9), SOONEST), LATEST)
+    return trace.patience
+
+
+def loops_of(trace: Trace) -> list[Any]:
+    return [call.loop for call in trace.tape.calls if call.loop is not None]
 
 
 def work_of(trace: Trace) -> tuple[int, int]:
     """How many instructions and slots the passes would go through, those of loops included."""
-    loops = [call.loop for call in trace.tape.calls if call.loop is not None]
-    tapes = [trace.tape, *[body.tape for loop in loops for body in loop.bodies]]
+    tapes = [trace.tape, *[body.tape for loop in loops_of(trace) for body in loop.bodies]]
     return sum(map(len, tapes)), sum(tape.slots for tape in tapes)
 
 
@@ -56,9 +83,8 @@ def lean(
 
 def optimise_loops(trace: Trace, level: int) -> None:
     """Send the bodies of loops on the tape through the passes, for workspaces yet to come."""
-    for call in trace.tape.calls:
-        if call.loop is not None:
-            call.loop.optimise(level)
+    for loop in loops_of(trace):
+        loop.optimise(level)
 
 
 def output_slots(trace: Trace) -> np.ndarray:

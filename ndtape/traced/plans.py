@@ -42,7 +42,7 @@ NO_LIMIT = 1 << 40  # steps of a loop in a fast call, which is short: see `fits`
 LONGEST_CALL = 0.01  # seconds
 PRODUCT = 0.03  # of the time of another operation: one of a sum of products
 KERNEL = 20.0  # operations that a kernel's call costs
-TIMED_CALLS, TIMED_SECONDS = 32, 2e-4
+TIMED_CALLS, TIMED_SECONDS = 16, 1e-4
 SLOWER = 1.01  # of the time before: what has been optimised and takes longer is not used
 VALUES, GRADIENT, SECOND = range(3)
 Key = tuple[int, int, int, int]  # one of these, root, first and count of the numbers wanted
@@ -554,7 +554,7 @@ def optimised_now(trace: Trace, level: int, name: str) -> list[Optimisation]:
             _final(trace, None, None, (mode, root, 0, 0), level, steps)
         goal = Goal(level, reverse=mode != VALUES)
         found.append(Optimisation(f"{name}, {title}", goal, steps))
-    for loop in [call.loop for call in trace.tape.calls if call.loop is not None]:
+    for loop in policy.loops_of(trace):
         title = f"{name}, body of {loop.name}"
         found += [Optimisation(title, Goal(level), body.steps) for body in loop.bodies]
     return found

@@ -139,6 +139,7 @@ class Trace:
         self.lock = threading.RLock()  # held where fast calls are prepared, or come to an end
         self.cost: float | None = None  # of a fast call, see replay.py
         self.seconds: dict[int, float] = {}  # that one took, by its mode, see plans.py
+        self.patience: float | None = None  # before it goes through the passes, see lean.py
         self.forced = False  # to go through the passes at once
         self.lean_length = 0  # of what steady replays sweep, see lean.py
         self.hot: dict[Any, Any] = {}  # workspaces of fast calls, see replay.py

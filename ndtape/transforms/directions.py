@@ -147,19 +147,19 @@ class Engine:
         values = call.values()
         self.tape, self.first = call.tape, first or 0
         self.slots, self.lanes = call.tape.slots, lanes
+        self.suffix = "" if lanes == 1 else "_packs"
         if lanes == 1 and alone:
             self.work = call.work
-        else:
-            self.work = work = Workspace(call.tape, lanes)
-            work.own_words = call.work.own_words
-            work.array("v")[: self.slots] = (
-                values[: self.slots, None] if lanes > 1 else values[: self.slots]
-            )
-            work.swept = len(call.tape)
-            work.lay_out()
-        for name in sweeps:
-            self.work.prepare(name)
-            address(name + self.work.suffix)
+            return
+        self.work = work = Workspace(call.tape, lanes)
+        work.own_words = call.work.own_words
+        known = values[: self.slots]
+        work.array("v")[: self.slots] = known if lanes == 1 else known[:, None]
+        work.swept = len(call.tape)
+        work.lay_out()
+        for name in sweeps:  # loaded here, not by several threads at once
+            work.prepare(name)
+            address(name + self.suffix)
 
     def _zeros(self, name: str) -> np.ndarray:
         buffer: np.ndarray = self.work.array(name)
@@ -182,7 +182,7 @@ class Engine:
 
     def tangent(self, seeds: Seeds) -> np.ndarray:
         t = self._units("t", seeds)
-        self.work.whole("tangent" + self.work.suffix, self.first, len(self.tape))
+        self.work.whole("tangent" + self.suffix, self.first, len(self.tape))
         return t
 
     def reverse(self, seeds: Seeds) -> np.ndarray:
@@ -200,4 +200,4 @@ class Engine:
     def _back(self, name: str, slot: int) -> None:
         """A sweep backwards from the instruction that a slot is the result of."""
         top = max(self.tape.index_of_slot(slot) + 1, self.first)
-        self.work.whole(name + self.work.suffix, self.first, top, backwards=True)
+        self.work.whole(name + self.suffix, self.first, top, backwards=True)
