@@ -34,11 +34,14 @@ CALL = 1e-6  # seconds that any fast call takes
 def calls_before(trace: Trace, seconds: float | None) -> int:
     """After how many calls that take so long the passes are worth their time.
 
-    Without a time: after how many it is worth while to take it, which costs as much as some dozens
-    of calls of a small tape.
+    Without a time: after how many, by estimate, it is worth while to take it, which costs as much
+    as some dozens of calls of a small tape.
     """
-    times = SOONEST if seconds is None else patience(trace)
-    spent = times * expected_seconds(*work_of(trace)) + SOONEST * loading_seconds()
+    passes, loading = expected_seconds(*work_of(trace)), loading_seconds()
+    if seconds is None:
+        spent = SOONEST / 2 * passes + loading
+    else:
+        spent = patience(trace) * passes + 2 * loading
     return max(int(spent / max(seconds or trace.cost or 0.0, CALL)), FEWEST)
 
 
