@@ -21,7 +21,7 @@ from ..tape import address_of
 PIECE_WORK = 1 << 24  # steps in one call
 MOST_WORK = 1 << 27  # steps, beyond which no second order is tried
 ROUNDS = 4  # with the classes of the best colouring in reverse
-LINES = 64  # dense rows or columns that are tried
+LINES = 64  # of a symmetric matrix, so many at most are taken out because they are long
 
 Entries = tuple[np.ndarray, np.ndarray]  # where each row ends, with a 0 before it, and its columns
 
@@ -93,9 +93,8 @@ def _sweeps(colours: Colours) -> int:
 
 def _estimate(counts: np.ndarray) -> tuple[int, int]:
     """How few sweeps by columns could do if the fullest rows are left out, and how many rows."""
-    fullest = np.sort(counts)[::-1][: LINES + 1]
-    rest = np.append(fullest, 0 if len(counts) <= LINES else fullest[-1])
-    left_out = np.arange(len(fullest) + 1)
+    rest = np.append(np.sort(counts)[::-1], 0)
+    left_out = np.arange(len(rest))
     best = int(np.argmin(left_out + rest))
     return int(left_out[best] + rest[best]), best
 

@@ -62,7 +62,6 @@ class Sparsity:
         self.ends, self.columns = ends, columns
         self.row_colours, self.column_colours = colours
         self.detection_sweeps = detection_sweeps
-        self.checked: set[int] = set()
 
     @classmethod
     def made(
