@@ -197,6 +197,7 @@ def rows_of(name, title, task, made, sweeps, times):
             "value": round(1e6 * median(samples), 4),
             "unit": "µs",
             "over recorded": round(ratio, 5),
+            "least over recorded": round(min(samples) / min(times[0]), 5),
             "passes, ms": round(1e3 * seconds, 4),
             "pays after": round(seconds / gain) if gain > 0 and variant != "recorded" else None,
             "rounds": len(samples),
