@@ -109,7 +109,10 @@ def _split(entries: Entries, by_rows: Entries, height: int) -> Colours:
         chosen = np.zeros(height, bool)
         chosen[np.argsort(-counts, kind="stable")[:count]] = True
         within = some(entries, chosen)
-        rows = colour(transposed(within, width)[0], within)
+        if np.bincount(within[1]).max(initial=0) == count:  # all meet in one column
+            rows[chosen] = np.arange(1, count + 1)
+        else:
+            rows = colour(transposed(within, width)[0], within)
         entries = some(entries, ~chosen)
         by_rows, _ = transposed(entries, width)
     return Colours(rows, colour(entries, by_rows))
