@@ -58,7 +58,7 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "3b6b129502c1"
+FINGERPRINT = "414e23b7bd1d"
 TABLE_HASH = "6d061951669f"
 SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
@@ -1043,12 +1043,12 @@ def reverse(frame, lo, hi):
         elif code == 6:
             p = a[i]
             q = b[i]
+            g[q] += w
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += w
         elif code == 7:
             p = a[i]
             d = w
@@ -1059,12 +1059,12 @@ def reverse(frame, lo, hi):
         elif code == 8:
             p = a[i]
             q = b[i]
+            g[q] += -w
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += -w
         elif code == 9:
             p = a[i]
             d = w
@@ -1080,12 +1080,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += w * x
             d = w * y
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += w * x
         elif code == 12:
             p = a[i]
             q = b[i]
@@ -1100,12 +1100,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             y = v[q]
             z = v[this]
+            g[q] += w * (-z / y)
             d = w * (1.0 / y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += w * (-z / y)
         elif code == 14:
             p = a[i]
             q = b[i]
@@ -1132,12 +1132,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += select(x == 0.0, 0.0, w * x)
             d = w * y
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == 0.0, 0.0, w * x)
         elif code == 18:
             p = a[i]
             q = b[i]
@@ -1277,12 +1277,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
             d = 0.0 if y == 0.0 else w * (y * power(x, y - 1.0))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += 0.0 if (x == 0.0) & (y >= 0.0) else w * (z * log(x))
         elif code == 35:
             p = a[i]
             q = b[i]
@@ -1305,12 +1305,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += w * -floor_divide(x, y)
             d = w
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += w * -floor_divide(x, y)
         elif code == 38:
             p = a[i]
             d = w
@@ -1366,12 +1366,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 53:
             p = a[i]
             q = b[i]
@@ -1389,12 +1389,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 55:
             p = a[i]
             q = b[i]
@@ -1412,12 +1412,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 57:
             p = a[i]
             q = b[i]
@@ -1435,12 +1435,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 59:
             p = a[i]
             q = b[i]
@@ -1737,12 +1737,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             f0 = hypot(x, y)
+            g[q] += w * (-x / f0 / f0)
             d = w * (y / f0 / f0)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += w * (-x / f0 / f0)
         elif code == 94:
             p = a[i]
             q = b[i]
@@ -1823,12 +1823,12 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += select(z == 0.0, 0.0, w * (y / z))
             d = select(z == 0.0, 0.0, w * (x / z))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(z == 0.0, 0.0, w * (y / z))
         elif code == 104:
             p = a[i]
             x = v[p]
@@ -1882,12 +1882,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += w * 0.5 if x == y else w * sigmoid(y - x)
             d = w * 0.5 if x == y else w * sigmoid(x - y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += w * 0.5 if x == y else w * sigmoid(y - x)
         elif code == 111:
             p = a[i]
             q = b[i]
@@ -1911,12 +1911,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += select(x > 0.0, 0.0, w * x)
             d = select(x > 0.0, w, w * y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x > 0.0, 0.0, w * x)
         elif code == 114:
             p = a[i]
             q = b[i]
@@ -1932,12 +1932,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += 0.0 if x > 0.0 else w * expm1(x)
             d = w if x > 0.0 else w * (y * exp(x))
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += 0.0 if x > 0.0 else w * expm1(x)
         elif code == 116:
             p = a[i]
             q = b[i]
@@ -2008,12 +2008,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += select(x == 0.0, 0.0, w * (x / y))
             d = w * log(y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == 0.0, 0.0, w * (x / y))
         elif code == 125:
             p = a[i]
             q = b[i]
@@ -2034,12 +2034,12 @@ def reverse(frame, lo, hi):
             q = b[i]
             x = v[p]
             y = v[q]
+            g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
             d = w * log1p(y)
             if p == r:
                 carry += d
             else:
                 g[p] += d
-            g[q] += select(x == 0.0, 0.0, w * (x / (1.0 + y)))
         elif code == 128:
             p = a[i]
             q = b[i]

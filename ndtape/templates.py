@@ -100,11 +100,11 @@ def reverse(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[q] += W_DY  # first, as what is carried comes last: also where p and q are one
             if p == r:
                 carry += W_DX
             else:
                 g[p] += W_DX
-            g[q] += W_DY
         elif code == TERNARY:
             p = a[i]
             q = b[i]

@@ -28,18 +28,21 @@ def wide_rows(columns: Columns) -> tuple[np.ndarray, Columns]:
     return wide, {**columns, **{name: columns[name][wide] for name in NAMES}}
 
 
-def readers_of(code: Code) -> np.ndarray:
+def readers_of(code: Code, everywhere: bool = False) -> np.ndarray:
     """By slot that a scalar instruction writes: how many operands of such it is; MANY more for
-    results, and where an operation on arrays reads."""
+    results, and where an operation on arrays reads.  With `everywhere`, of all other slots, too.
+    """
     from ._counting import STATE, count
     from ._walking import Words
 
     columns = code.columns
     found = np.zeros(code.slots, np.int64)
     wide, some = wide_rows(columns)
-    if len(wide):  # of spans, only those places matter that scalar instructions write
+    if len(wide):
         walked = reads(some)
-        slots = np.sort(columns["out"][columns["op"] < FIRST_WIDE].astype(np.int64))
+        slots = np.arange(code.slots)
+        if not everywhere:
+            slots = np.sort(columns["out"][columns["op"] < FIRST_WIDE].astype(np.int64))
         covers = np.zeros(len(slots) + 1, np.int64)
         np.add.at(covers, np.searchsorted(slots, walked.low), MANY)
         np.add.at(covers, np.searchsorted(slots, walked.high, "right"), -MANY)

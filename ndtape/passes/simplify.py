@@ -53,7 +53,7 @@ def simplify(code: Code, goal: Goal) -> Code | None:
         commutes=tables.COMMUTES, repeats=tables.REPEATS, fixed=tables.WITH_CONSTANT,
         nonnegative=tables.NEVER_NEGATIVE_ZERO, alias=alias, writer=np.zeros(slots, np.int64),
         known=np.zeros(slots, bool), never=np.zeros(slots, bool), place=np.zeros(slots, np.int64),
-        readers=readers_of(code) if exact else 0, kept=kept, level=goal.level,
+        readers=readers_of(code, everywhere=True) if exact else 0, kept=kept, level=goal.level,
         laid=laid_out(code), values=not goal.reverse, frame=frame.words, forward=forward.address,
         used=len(pool),
     )  # fmt: skip
