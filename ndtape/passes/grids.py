@@ -138,8 +138,8 @@ class Keys(NamedTuple):
     right: np.ndarray
 
 
-def keys_of(parts: Parts) -> Keys | None:
-    """Of the sums that have products; None where no two of them share a side."""
+def keys_of(parts: Parts, least: int) -> Keys | None:
+    """Of the sums that have products; None where those that share a side have fewer than `least`."""
     at = np.flatnonzero(parts.depth)
     if len(at) < FEWEST_SUMS:
         return None
@@ -152,8 +152,12 @@ def keys_of(parts: Parts) -> Keys | None:
     found[0, at] = joined(kinds, depth, parts.plains[at], minus[at])
     found[1, at] = joined(found[0, at], _sequences(parts.left.token, first, depth))
     found[2, at] = joined(found[0, at], _sequences(parts.right.token, first, depth))
-    shared = sum(int((np.diff(np.sort(found[j, at])) == 0).sum()) for j in (1, 2))
-    return Keys(*found) if shared >= FEWEST_SUMS - 1 else None
+    shared = np.zeros(len(at), bool)
+    for key in found[1:, at]:
+        order = np.argsort(key, kind="stable")
+        again = np.flatnonzero(np.diff(key[order]) == 0)
+        shared[order[again]] = shared[order[again + 1]] = True
+    return Keys(*found) if depth[shared].sum() >= max(least, FEWEST_TOGETHER) else None
 
 
 def families(parts: Parts, keys: Keys, place: np.ndarray) -> Iterator[Family]:

@@ -13,6 +13,9 @@ from .reducing import FEWEST, reduce
 from .spreading import Levels, spread
 from .sums import Sums, sums_of
 
+# Of the instructions of a program: products and terms of long sums that are worth while.
+PRODUCTS, LONG = 1 / 32, 1 / 8
+
 
 def matrices(code: Code, goal: Goal) -> Code | None:
     """The code with products of matrices in the place of sums of products, and what is done with
@@ -24,8 +27,10 @@ def matrices(code: Code, goal: Goal) -> Code | None:
     if sums is None:
         return None
     parts = apart(sums, code.columns["k"])
-    keys = keys_of(parts)
-    if keys is None and (sums.counts < FEWEST).all():
+    # Looking closer takes as long as hundreds of replays.
+    keys = keys_of(parts, int(code.length * PRODUCTS))
+    long = sums.counts[sums.counts >= FEWEST].sum() >= code.length * LONG
+    if keys is None and not long:
         return None
     edges = edges_of(code)
     levels = _levels(code, sums, edges)
@@ -33,7 +38,7 @@ def matrices(code: Code, goal: Goal) -> Code | None:
     if keys is not None:
         place = (levels.segment << 32) + levels.depth
         found = list(families(parts, keys, place[sums.roots]))
-    if not found and (sums.counts < FEWEST).all():
+    if not found and not long:
         return None
     draft = Draft(code, edges)
     done = _recovered(draft, sums, parts, found, levels)

@@ -53,17 +53,22 @@ def _listed_places(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Slots in lists of words: which wide instructions have them, and their places in m."""
     at = np.flatnonzero(kind == _kind("collect"))
-    owner, places = ragged(c[at] + BODY, m[c[at] + SIZE], 1)
-    slots = m[places] >= 0
-    yield at[owner[slots]], places[slots]
+    if len(at):
+        owner, places = ragged(c[at] + BODY, m[c[at] + SIZE], 1)
+        slots = m[places] >= 0
+        yield at[owner[slots]], places[slots]
     at = np.flatnonzero(kind == _kind("call"))
-    owner, places = ragged(c[at] + BODY + 1, m[c[at] + BODY], 2)
-    yield at[owner], places
+    if len(at):
+        owner, places = ragged(c[at] + BODY + 1, m[c[at] + BODY], 2)
+        yield at[owner], places
     at = np.flatnonzero(kind == _kind("terms"))
-    owner, places = ragged(c[at] + BODY, m[c[at] + KIND_WORD], TERM)
-    for j in range(2):
-        slots = TERM_SLOTS[m[places]] >> j & 1 == 1
-        yield at[owner[slots]], places[slots] + 1 + j
+    if len(at):
+        owner, places = ragged(c[at] + BODY, m[c[at] + KIND_WORD], TERM)
+        for j in range(2):
+            slots = TERM_SLOTS[m[places]] >> j & 1 == 1
+            yield at[owner[slots]], places[slots] + 1 + j
+    if not (kind == _kind("affine")).any():
+        return
     at, owner, products, spans_owner, spans = _affine_entries(m, kind, c)
     flags = m[m[products + 2] + FLAGS]
     for j in range(2):
@@ -136,12 +141,13 @@ def _wide_reads(columns: Columns, wide: np.ndarray, m: np.ndarray) -> Iterator[R
         at = np.flatnonzero(NESTED[kind] & (variable >> j & 1 == 1))
         yield at, *walked(m, c[at], start[at], j)
     gather, scatter = kind == _kind("gather"), kind == _kind("scatter_add")
-    for chosen, start, length, j in (
-        (gather, a, count, 0), (gather, b, size, 1),
-        (scatter, a, size, 0), (scatter, b, count, 1), (scatter, u, count, 2),
-    ):  # fmt: skip
-        at = np.flatnonzero(chosen & (variable >> j & 1 == 1))
-        yield at, start[at], start[at] + length[at] - 1
+    if gather.any() or scatter.any():
+        for chosen, start, length, j in (
+            (gather, a, count, 0), (gather, b, size, 1),
+            (scatter, a, size, 0), (scatter, b, count, 1), (scatter, u, count, 2),
+        ):  # fmt: skip
+            at = np.flatnonzero(chosen & (variable >> j & 1 == 1))
+            yield at, start[at], start[at] + length[at] - 1
     listed = [w for w in ("collect", "terms") if w in WIDE_CODES]
     for at, places in _listed_places(m, kind, c):
         one = np.isin(kind[at], [_kind(name) for name in listed])
@@ -169,6 +175,8 @@ def walked(
 
 
 def _affine_reads(m: np.ndarray, kind: np.ndarray, c: np.ndarray) -> Iterator[Ranges]:
+    if not (kind == _kind("affine")).any():
+        return
     at, owner, products, spans_owner, spans = _affine_entries(m, kind, c)
     described = m[products + 2]
     for j in range(2):
@@ -185,6 +193,8 @@ def _affine_reads(m: np.ndarray, kind: np.ndarray, c: np.ndarray) -> Iterator[Ra
 def _factors(m: np.ndarray, kind: np.ndarray, c: np.ndarray) -> Iterator[Ranges]:
     """What instructions `weights` multiply adjoints with."""
     at = np.flatnonzero(kind == _kind("weights"))
+    if not len(at):
+        return
     first = c[at] + BODY + LOOP * m[c[at] + LOOPS]
     owner, pairs = ragged(first + nest.PAIRS, m[c[at] + KIND_WORD], 2)
     factors = m[pairs + 1]
