@@ -118,6 +118,24 @@ def powers(count: int) -> np.ndarray:
     return np.cumprod(np.full(count, 0x9E3779B97F4A7C15, np.uint64))
 
 
+def different(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows (T, n) that differ, in the order in which they are met, and which of them each is.
+
+    np.unique along an axis makes a structure of as many fields as there are columns.
+    """
+    if len(rows) == 1:
+        return rows, np.zeros(1, np.int64)
+    key = (mixed(rows) * powers(rows.shape[1])).sum(axis=1)
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    found = rows[first[order]]
+    if (found[number[which]] != rows).any():  # two hashes that happen to be equal
+        return rows, np.arange(len(rows))
+    return found, number[which]
+
+
 def _sequences(numbers: np.ndarray, first: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """One number for each sequence of `counts` numbers from `first` on; no sequence is empty."""
     rank = np.arange(len(numbers)) - np.repeat(first, counts)
@@ -139,7 +157,7 @@ class Keys(NamedTuple):
 
 
 def keys_of(parts: Parts, least: int) -> Keys | None:
-    """Of the sums that have products; None where those that share a side have fewer than `least`."""
+    """Of sums with products; None where those that share a side have fewer than `least` of them."""
     at = np.flatnonzero(parts.depth)
     if len(at) < FEWEST_SUMS:
         return None

@@ -16,7 +16,7 @@ import numpy as np
 from ..nest import PRODUCT, Loop
 from ..ops import WIDE_CODES
 from .draft import FAR, Draft
-from .grids import Factors, Family, Parts, factors, mixed, powers
+from .grids import Factors, Family, Parts, different, factors, mixed, powers
 
 DOT, ADD, SUBTRACT, NEGATIVE = (WIDE_CODES[x] for x in ("dot", "add", "subtract", "negative"))
 UNEVEN = 1 << 41  # instead of a stride
@@ -314,8 +314,8 @@ def _reads(draft: Draft, fresh: np.ndarray, places: np.ndarray) -> None:
     if not places.size:
         return
     if len(places) == 1 and len(fresh) > 1:
-        different = np.unique(places)
-        places = np.broadcast_to(different, (len(fresh), len(different)))
+        once = np.unique(places)
+        places = np.broadcast_to(once, (len(fresh), len(once)))
     draft.read(fresh, places)
 
 
@@ -343,10 +343,9 @@ def _settled(
                 return Settled(place, cuts, False, reads)
     if uses < FEWEST_USES and not (close and uses > 1):
         return None
-    different, which = np.unique(slots.reshape(len(slots), -1), axis=0, return_inverse=True)
-    where = np.full(len(different), int(position.max()))
-    copied = draft.collected(different, where)
-    place = copied[which.ravel()].reshape(slots.shape)
+    rows, which = different(slots.reshape(len(slots), -1))
+    copied = draft.collected(rows, np.full(len(rows), int(position.max())))
+    place = copied[which].reshape(slots.shape)
     return Settled(place, [], False, place[:, :1, :1])
 
 
@@ -382,7 +381,7 @@ def _lay_free(draft: Draft, slots: np.ndarray) -> None:
     for lo, hi in pairwise(ends):
         if kinds[lo] == 1:
             run = slots[:, :, lo:hi].reshape(len(slots), -1)
-            run = run[np.sort(np.unique(run, axis=0, return_index=True)[1])]
+            run = different(run)[0]
             if len(np.unique(run)) == run.size:
                 draft.lay(run)
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..ops import OPCODES, STRUCTURE, WIDE_CODES
 from ..tape import CONSTANT_MASK, SLOT_MASK
 from .draft import FAR, Draft
-from .grids import joined
+from .grids import different, joined
 
 ROUNDS = 12  # of operations one behind the other
 SHORTEST = 4  # numbers of a span that are worth a kernel's call
@@ -155,7 +155,7 @@ def _lay(draft: Draft, slots: np.ndarray) -> None:
     """Lay rows of free slots side by side."""
     rows = slots[(draft.place[slots] < 0).all(axis=1) & (slots != slots[:, :1]).any(axis=1)]
     if len(rows):
-        rows = rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
+        rows = different(rows)[0]
         if len(np.unique(rows)) == rows.size:
             draft.lay(rows)
 
