@@ -58,7 +58,7 @@ from .vmath import (
 )
 from .vmath.lanes import any_lane, fma, pack_at, select, splat
 
-FINGERPRINT = "414e23b7bd1d"
+FINGERPRINT = "1d153a80c341"
 TABLE_HASH = "6d061951669f"
 SLOTS = np.array([0, 1, 1, 1, 7, 3, 3, 1, 3, 1, 2, 3, 1, 3, 1, 2, 1, 3, 1, 2, 7, 3, 5, 1, 7, 3, 5, 1, 6, 2, 4, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 1, 7, 3, 5, 1, 6, 2, 4, 7, 3, 5, 1, 6, 2, 4, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3, 1, 2, 3, 1, 2, 1, 1, 1, 1, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 3, 1, 3, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)  # bit j: operand j is a slot
 ONE = u8(1)
@@ -5107,12 +5107,12 @@ def reverse_packs(frame, lo, hi):
             p = a[i]
             pg = ga[i]
             qg = gb[i]
+            g[qg] += w
             d = w
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += w
         elif code == 7:
             p = a[i]
             pg = ga[i]
@@ -5125,12 +5125,12 @@ def reverse_packs(frame, lo, hi):
             p = a[i]
             pg = ga[i]
             qg = gb[i]
+            g[qg] += -w
             d = w
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += -w
         elif code == 9:
             p = a[i]
             pg = ga[i]
@@ -5149,12 +5149,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += mz(w, x)
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += mz(w, x)
         elif code == 12:
             p = a[i]
             q = b[i]
@@ -5172,12 +5172,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             y = v[q]
             z = v[this]
+            g[qg] += mz(w, -z / y)
             d = mz(w, 1.0 / y)
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += mz(w, -z / y)
         elif code == 14:
             p = a[i]
             q = b[i]
@@ -5209,12 +5209,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += select(x == 0.0, 0.0, mz(w, x))
             d = mz(w, y)
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == 0.0, 0.0, mz(w, x))
         elif code == 18:
             p = a[i]
             q = b[i]
@@ -5344,12 +5344,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
             d = select(y == 0.0, 0.0, mz(w, y * power(x, y - 1.0)))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select((x == 0.0) & (y >= 0.0), 0.0, mz(w, z * log(x)))
         elif code == 35:
             p = a[i]
             q = b[i]
@@ -5376,12 +5376,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += mz(w, -floor_divide(x, y))
             d = w
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += mz(w, -floor_divide(x, y))
         elif code == 38:
             p = a[i]
             pg = ga[i]
@@ -5442,12 +5442,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 53:
             p = a[i]
             q = b[i]
@@ -5468,12 +5468,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 55:
             p = a[i]
             q = b[i]
@@ -5494,12 +5494,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 57:
             p = a[i]
             q = b[i]
@@ -5520,12 +5520,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
             d = select(x == y, w * 0.5, select(z == y, 0.0, w))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == y, w * 0.5, select(z == x, 0.0, w))
         elif code == 59:
             p = a[i]
             q = b[i]
@@ -5823,12 +5823,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             f0 = hypot(x, y)
+            g[qg] += mz(w, -x / f0 / f0)
             d = mz(w, y / f0 / f0)
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += mz(w, -x / f0 / f0)
         elif code == 94:
             p = a[i]
             q = b[i]
@@ -5920,12 +5920,12 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += select(z == 0.0, 0.0, mz(w, y / z))
             d = select(z == 0.0, 0.0, mz(w, x / z))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(z == 0.0, 0.0, mz(w, y / z))
         elif code == 104:
             p = a[i]
             pg = ga[i]
@@ -5987,12 +5987,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
             d = select(x == y, w * 0.5, mz(w, sigmoid(x - y)))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == y, w * 0.5, mz(w, sigmoid(y - x)))
         elif code == 111:
             p = a[i]
             q = b[i]
@@ -6020,12 +6020,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += select(x > 0.0, 0.0, mz(w, x))
             d = select(x > 0.0, w, mz(w, y))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x > 0.0, 0.0, mz(w, x))
         elif code == 114:
             p = a[i]
             q = b[i]
@@ -6044,12 +6044,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += select(x > 0.0, 0.0, mz(w, expm1(x)))
             d = select(x > 0.0, w, mz(w, y * exp(x)))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x > 0.0, 0.0, mz(w, expm1(x)))
         elif code == 116:
             p = a[i]
             q = b[i]
@@ -6130,12 +6130,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += select(x == 0.0, 0.0, mz(w, x / y))
             d = mz(w, log(y))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == 0.0, 0.0, mz(w, x / y))
         elif code == 125:
             p = a[i]
             q = b[i]
@@ -6160,12 +6160,12 @@ def reverse_packs(frame, lo, hi):
             qg = gb[i]
             x = v[p]
             y = v[q]
+            g[qg] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
             d = mz(w, log1p(y))
             if p == r:
                 carry += d
             else:
                 g[pg] += d
-            g[qg] += select(x == 0.0, 0.0, mz(w, x / (1.0 + y)))
         elif code == 128:
             p = a[i]
             q = b[i]

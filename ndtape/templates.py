@@ -174,11 +174,11 @@ def reverse_packs(frame, lo, hi):
             x = v[p]
             y = v[q]
             z = v[this]
+            g[qg] += W_DY
             if p == r:
                 carry += W_DX
             else:
                 g[pg] += W_DX
-            g[qg] += W_DY
         elif code == TERNARY:
             p = a[i]
             q = b[i]

@@ -6,6 +6,12 @@ as much again backward, less than a call.
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
 from .._jit import Sweep, call_at, f8_at, jit, u4_at, u8, u8_at
 from ..ops import FLIPPED, FRAME, table_hash
 
@@ -13,19 +19,57 @@ A, B, K, OUT, V, G, STATUS = (
     FRAME.index(name) for name in ("a", "b", "k", "out", "v", "g", "status")
 )
 STATE = ("forward", "reverse", "frame", "known", "end", "lanes", "all_slots", "ordered",
-         "rows", "inputs", "places", "width",
+         "rows", "inputs", "places", "width", "adjacent",
          "outputs", "slots", "results", "stops", "seen", "stopped",
          "seeds", "seed_slots", "seed_columns", "seeded", "seed_width",
          "adjoints", "own", "owned", "sums", "shared", "summed",
          "cleared", "clearings")  # fmt: skip
 (FORWARD, REVERSE, ADDRESS, KNOWN, END, COUNT, ALL_SLOTS, ORDERED,
- ROWS, INPUTS, PLACES, WIDTH,
+ ROWS, INPUTS, PLACES, WIDTH, ADJACENT,
  OUTPUTS, SLOTS, RESULTS, STOPS, SEEN, STOPPED,
  SEEDS, SEED_SLOTS, SEED_COLUMNS, SEEDED, SEED_WIDTH,
  ADJOINTS, OWN, OWNED, SUMS, SHARED, SUMMED, CLEARED, CLEARINGS) = range(len(STATE))  # fmt: skip
 TO_THE_END = (1 << 64) - 1  # the stop of a row that no guard has stopped
 LANES = 16
-ZERO, ONE = u8(0), u8(1)
+ZERO, ONE, EIGHT = u8(0), u8(1), u8(8)
+# Eight rows of eight numbers as columns, in three steps: which numbers of a pair of vectors make
+# the two of the next step.
+STEPS = (
+    ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15)),
+    ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)),
+    ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
+)
+PAIRS = (((0, 1), (2, 3), (4, 5), (6, 7)), ((0, 2), (1, 3), (4, 6), (5, 7)),
+         ((0, 4), (1, 5), (2, 6), (3, 7)))  # fmt: skip
+
+
+@intrinsic
+def _transposed(typingctx, source, rows, width, target):  # type: ignore[no-untyped-def]
+    """Eight numbers of each of eight rows, as eight columns 16 numbers apart at `target`."""
+    i64, vector = ir.IntType(64), ir.VectorType(ir.DoubleType(), 8)
+
+    def shuffled(b: Any, x: Any, y: Any, order: Any) -> Any:
+        return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), 8), list(order)))
+
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        source, rows, width, target = args
+        rows = b.inttoptr(rows, i64.as_pointer())
+        v = []
+        for lane in range(8):
+            row = b.load(b.gep(rows, [i64(lane)]))
+            address = b.add(source, b.shl(b.mul(row, width), i64(3)))
+            v.append(b.load(b.inttoptr(address, vector.as_pointer()), align=8))
+        for step, pairs in zip(STEPS, PAIRS, strict=True):
+            found = list(v)
+            for i, j in pairs:
+                found[i], found[j] = (shuffled(b, v[i], v[j], order) for order in step)
+            v = found
+        for column, x in enumerate(v):
+            place = b.inttoptr(b.add(target, i64(128 * column)), vector.as_pointer())
+            b.store(x, place, align=64)
+        return context.get_dummy_value()
+
+    return types.void(u8, u8, u8, u8), codegen
 
 
 @jit
@@ -33,9 +77,19 @@ def _enter(s, row):  # type: ignore[no-untyped-def]
     """The numbers of a pack's rows into the slots of their inputs."""
     v, inputs = f8_at(u8_at(s[ADDRESS])[V]), f8_at(s[INPUTS])
     rows, places, lanes, width = u8_at(s[ROWS]), u8_at(s[PLACES]), s[COUNT], s[WIDTH]
+    begun = ZERO
+    if lanes == u8(LANES) and s[ADJACENT] != ZERO:
+        target = u8_at(s[ADDRESS])[V] + places[0] * u8(8 * LANES)
+        while begun + EIGHT <= width:
+            for half in (ZERO, ONE):
+                _transposed(  # type: ignore[call-arg]
+                    s[INPUTS] + begun * EIGHT, s[ROWS] + (row + half * EIGHT) * EIGHT, width,
+                    target + begun * u8(8 * LANES) + half * u8(64),
+                )  # fmt: skip
+            begun += EIGHT
     for lane in range(lanes):
         first = rows[row + lane] * width
-        for i in range(width):
+        for i in range(begun, width):
             v[places[i] * lanes + lane] = inputs[first + i]
 
 
@@ -139,10 +193,10 @@ def _rows(state, lo, hi):  # type: ignore[no-untyped-def]
     1 + a pack that failed.
 
     `state` is the address of words in the order of STATE.  Each lane of a pack is for one of
-    `rows`: a row of `inputs` goes into the `width` slots of `places`; the numbers in `slots`, as
-    many as `results`, go to its row of `outputs`, unless that is 0.  `stops` has a word a lane,
-    TO_THE_END at first for lanes that count: where a guard stops a pack, it becomes the guard for
-    lanes that disagree, `seen` what they saw there.
+    `rows`: a row of `inputs` goes into the `width` slots of `places`, side by side where these are
+    `adjacent`; the numbers in `slots`, as many as `results`, go to its row of `outputs`, unless
+    that is 0.  `stops` has a word a lane, TO_THE_END at first for lanes that count: where a guard
+    stops a pack, it becomes the guard for lanes that disagree, `seen` what they saw there.
 
     With a `reverse` sweep, the `seeded` slots of `seed_slots` get their adjoints from columns
     `seed_columns` of `seeds`; the adjoints in the slots `own` go to the row of `adjoints`, and

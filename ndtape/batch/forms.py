@@ -138,8 +138,8 @@ class Form:
         seen = np.empty(len(rows))
         words = {"rows": place_of(rows), "stops": place_of(stops), "seen": place_of(seen),
                  "inputs": place_of(numbers.matrix), "places": place_of(numbers.places),
-                 "width": len(numbers.places), "slots": place_of(self.slots),
-                 "results": len(self.slots),
+                 "width": len(numbers.places), "adjacent": int(is_run(numbers.places)),
+                 "slots": place_of(self.slots), "results": len(self.slots),
                  "outputs": 0 if found.outputs is None else place_of(found.outputs)}  # fmt: skip
         words["all_slots"] = self.tape.slots
         keep = [rows, stops, seen]
@@ -301,6 +301,11 @@ def runs(slots: np.ndarray) -> np.ndarray:
     begins = np.diff(slots, prepend=-2) != 1
     ends = np.append(begins[1:], True) if len(slots) else begins
     return np.stack([slots[begins], slots[ends] + 1], 1).ravel().astype(np.uint64)
+
+
+def is_run(slots: np.ndarray) -> bool:
+    """Whether slots that ascend lie side by side."""
+    return len(slots) > 0 and int(slots[-1]) - int(slots[0]) == len(slots) - 1
 
 
 def place_of(array: np.ndarray) -> int:

@@ -14,7 +14,7 @@ PLACED = [WIDE_CODES[name] for name in ("gather", "scatter_add")]
 GUARDS = [o.code for o in OPCODES if o.row.name == "guard"]
 STAYS = [WIDE_CODES["call"], *FUSED, *GUARDS]
 SCRATCH = 64  # words for the counters of loops
-LONG = 64  # slots an instruction: beyond, instructions are looked at and not slots
+LONG = 8  # slots an instruction: beyond, instructions are looked at and not slots
 
 
 def dead(code: Code, goal: Goal) -> Code | None:
@@ -59,23 +59,29 @@ def _reached(code: Code) -> np.ndarray:
 
 def _needed(code: Code) -> np.ndarray:
     """The same from instruction to instruction, where slots are many and instructions few."""
-    columns = code.columns
-    out = columns["out"].astype(np.int64)
-    order = np.argsort(out, kind="stable")
-    start = out[order]
-    found = reads(columns)
-    first, last = (np.searchsorted(start, slots, "right") - 1 for slots in (found.low, found.high))
-    kept = np.zeros(code.length, bool)
-    kept[order[np.searchsorted(start, code.results, "right") - 1]] = True
+    from ._needed import STATE, need
+    from ._walking import Words
+
+    count, out = code.length, code.columns["out"].astype(np.int64)
+    writer = np.argsort(out, kind="stable")
+    block = np.zeros(code.slots, np.int32)  # by slot
+    block[out[writer[1:]]] = 1
+    np.cumsum(block, out=block)
+    kept = np.zeros(count, bool)
+    kept[writer[block[code.results]]] = True
     kept[_staying(code)] = True
     kept[: code.inputs] = True
-    operands: list[list[tuple[int, int]]] = [[] for _ in range(code.length)]
-    for reader, lo, hi in np.unique(np.stack([found.reader, first, last]), axis=1).T.tolist():
-        operands[reader].append((lo, hi + 1))
-    for i in range(code.length - 1, -1, -1):
-        if kept[i]:
-            for lo, hi in operands[i]:
-                kept[order[lo:hi]] = True
+    found = reads(code.columns)
+    reader, first, last = found.reader, block[found.low], block[found.high]
+    fresh = np.ones(len(reader), bool)  # elements of a list mostly lie where the one before lies
+    fresh[1:] = (np.diff(reader) != 0) | (np.diff(first) != 0) | (np.diff(last) != 0)
+    reader, first, last = reader[fresh], first[fresh], last[fresh]
+    order = np.argsort(reader, kind="stable")
+    rows = np.searchsorted(reader[order], np.arange(count + 1))
+    Words(
+        STATE, rows=rows, first=first[order].astype(np.int64), last=last[order].astype(np.int64),
+        writer=writer, kept=kept,
+    ).run(need, code.inputs, count)  # fmt: skip
     return kept
 
 

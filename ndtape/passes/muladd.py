@@ -29,7 +29,7 @@ def muladd(code: Code, goal: Goal) -> Code | None:
     >>> code.length, muladd(code, Goal()).length
     (6, 4)
     """
-    if not (np.isin(code.columns["op"], PRODUCTS).any() and scalars(code) > 1):
+    if not (scalars(code) and np.isin(code.columns["op"], PRODUCTS).any()):
         return None
     from ._muladd import STATE, muladd
     from ._walking import Words

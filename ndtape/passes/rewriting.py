@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops import FIRST_WIDE
+from ..ops import FIRST_WIDE, WIDE_CODES
 from .code import NAMES, Code, Columns
 from .operands import places_of_slots, reads
 from .tables import SLOT_BITS
 
 MANY = 1 << 20  # readers: not to be counted
+FEW, SLOTS_A_SCALAR = 4096, 16
+ONE_BY_ONE = [WIDE_CODES[name] for name in ("collect", "terms")]  # that read no spans
 
 
 def scalars(code: Code) -> int:
-    """How many instructions behind the inputs are scalar ones."""
-    return int(np.count_nonzero(code.columns["op"][code.inputs :] < FIRST_WIDE))
+    """How many instructions behind the inputs are scalar ones; 0 where they do not matter.
+
+    Passes over scalars have tables by slot, which cost more than they save in programs on arrays.
+    """
+    count = int(np.count_nonzero(code.columns["op"][code.inputs :] < FIRST_WIDE))
+    return count if code.slots < max(FEW, SLOTS_A_SCALAR * count) else 0
 
 
 def copied(code: Code) -> Columns:
@@ -80,14 +86,14 @@ def laid_out(code: Code) -> np.ndarray:
 
     Nothing else can stand for them: their places count.
     """
-    columns = code.columns
+    columns, op = code.columns, code.columns["op"]
     mask = np.zeros(code.length, bool)
-    wide, some = wide_rows(columns)
-    if not len(wide):
+    spans = np.flatnonzero((op >= FIRST_WIDE) & ~np.isin(op, ONE_BY_ONE))
+    if not len(spans):
         return mask
     out = columns["out"].astype(np.int64)
     order = np.argsort(out, kind="stable")
-    walked = reads(some)
+    walked = reads({**columns, **{name: columns[name][spans] for name in NAMES}})
     first, last = (
         np.searchsorted(out[order], slots, "right") - 1 for slots in (walked.low, walked.high)
     )

@@ -13,7 +13,7 @@ import numpy as np
 from ..nest import BODY, KIND_WORD, SIZE, TERM
 from ..ops import OPCODES, WIDE_CODES
 from .code import Code, Goal
-from .rewriting import copied
+from .rewriting import copied, scalars
 from .sums import Sums, sums_of
 
 TERMS = WIDE_CODES["terms"]
@@ -36,7 +36,9 @@ def terms(code: Code, goal: Goal) -> Code | None:
     >>> code.length, terms(code, Goal()).length
     (30, 11)
     """
-    if goal.lanes or np.count_nonzero(np.isin(code.columns["op"], SUMS)) < FEWEST - 1:
+    if goal.lanes or not scalars(code):
+        return None
+    if np.count_nonzero(np.isin(code.columns["op"], SUMS)) < FEWEST - 1:
         return None
     sums = sums_of(code, FEWEST, anywhere=goal.level >= 3)
     return None if sums is None else rewritten(code, sums)
