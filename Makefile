@@ -51,6 +51,9 @@ perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 	$(BIN)/python perf/compiled.py
 	$(BIN)/python perf/rnn.py
 	$(BIN)/python perf/dlstm.py
+	$(BIN)/python perf/passes.py
+	$(BIN)/python perf/lanes.py
+	$(BIN)/python perf/sparse.py
 	$(BIN)/python perf/table.py
 
 docs: $(VENV)/.has-docs
