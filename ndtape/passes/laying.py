@@ -390,13 +390,13 @@ def _cuts(along: np.ndarray, across: np.ndarray) -> list[int] | None:
     """Where pieces of rows end to lie evenly, alike in all grids; None where that is no help."""
     if (along != along[:1]).any() or (across != across[:1]).any():
         return None
-    steps, cuts, at = along[0].tolist(), [], 0
-    if (across[0] == UNEVEN).any():
+    steps, cuts, at = along[0], [], 0
+    changes = np.append(np.flatnonzero(np.diff(steps)) + 1, len(steps)).tolist()
+    uneven = np.count_nonzero(steps == UNEVEN)
+    if (across[0] == UNEVEN).any() or len(changes) + uneven > 4 * MOST_PIECES:
         return None
     while at < len(steps):
-        end = at
-        while end < len(steps) and steps[end] == steps[at] != UNEVEN:
-            end += 1
+        end = at if steps[at] == UNEVEN else next(j for j in changes if j > at)
         at = end + 1
         if at <= len(steps):
             cuts.append(at)

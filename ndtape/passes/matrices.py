@@ -10,17 +10,21 @@ from .draft import Draft, edges_of, stoppers
 from .grids import Family, Parts, apart, families, keys_of
 from .laying import lay_out, reserved
 from .reducing import FEWEST, reduce
+from .rewriting import scalars
 from .spreading import Levels, spread
 from .sums import Sums, sums_of
+from .terms import SUMS
 
-# Of the instructions of a program: products and terms of long sums that are worth while.
-PRODUCTS, LONG = 1 / 32, 1 / 8
+# Of the instructions of a program: products, terms of long sums, and additions that are worth
+# looking at.
+PRODUCTS, LONG, SUMMED = 1 / 32, 1 / 4, 1 / 32
 
 
 def matrices(code: Code, goal: Goal) -> Code | None:
     """The code with products of matrices in the place of sums of products, and what is done with
     each number of the results as one instruction; None where there are none."""
-    if goal.lanes:
+    op = code.columns["op"]
+    if goal.lanes or not scalars(code) or np.isin(op, SUMS).sum() < max(FEWEST, op.size * SUMMED):
         return None
     code = dead(code, goal) or code  # whose operands have one reader more
     sums = sums_of(code, anywhere=True, near=False, apart=True)

@@ -141,6 +141,9 @@ def _widen(draft: Draft, levels: Levels, members: np.ndarray) -> None:
         step = np.diff(place, axis=1)
         fits &= (step == step[:, :1]).all(axis=1)
         steps.append(step[:, 0])
+        # What lies in gaps may be written later, but for inputs.
+        known = (place < draft.leading).all(axis=1)
+        fits &= known | (step[:, 0] == 0) | (step[:, 0] == 1)
     if not fits.any():
         return
     for step in steps:
