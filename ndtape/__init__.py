@@ -70,6 +70,7 @@ from .numpy.creation import full as full
 from .numpy.creation import ones as ones
 from .numpy.creation import zeros as zeros
 from .optimising import optimize as optimize
+from .patterns.pattern import Sparsity as Sparsity
 from .record.arrays import Array as Array
 from .record.arrays import var as var
 from .record.backward import define as define
@@ -86,7 +87,6 @@ from .solvers.least_squares import least_squares as least_squares
 from .solvers.linear import linear_solve as linear_solve
 from .solvers.minimize import minimize as minimize
 from .solvers.roots import root as root
-from .sparsity.pattern import Sparsity as Sparsity
 from .threads import get_num_threads as get_num_threads
 from .threads import set_num_threads as set_num_threads
 from .traced.function import Function as Function

@@ -47,13 +47,13 @@ def warmup(everything: bool = False) -> str:
     from . import _callbacks
     from ._jit import Sweep
     from .batch import _rows
-    from .passes import _common, _counting, _muladd, _ordering, _simplify, _slots, _sums
+    from .passes import _common, _counting, _muladd, _needed, _ordering, _simplify, _slots, _sums
 
     start = time.perf_counter()
     for name in ("holding", "releasing", "replay", "replay_flat", "replay_second"):
         entry(name)
     lines = [f"  {'entries':<28}{time.perf_counter() - start:6.2f} s"]
-    passes = _simplify, _common, _counting, _sums, _ordering, _muladd, _slots
+    passes = _simplify, _common, _counting, _sums, _ordering, _muladd, _needed, _slots
     for module in (sweeps(), _rows, _callbacks, *passes):
         found = {name: x for name, x in vars(module).items() if isinstance(x, Sweep)}
         lines += [_timed(name, sweep) for name, sweep in found.items()]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from ndtape import kernels, run
+from ndtape.ops import KERNELS, WIDE
 from ndtape.record import lifetime
 
 
@@ -30,7 +32,27 @@ def set_aside():
     vars(lifetime)["gc"] = more
 
 
-def pytest_collection_finish():
+WHOLE = 5000  # tests: more than any part of the suite has
+SHARES = [  # about as long to compile
+    ("forward_over_reverse", "reverse_packs", "forward_packs"),
+    ("forward_over_reverse_packs", "reverse", "forward", "tangent_packs", "tangent"),
+]
+
+
+def compile_a_share(number):
+    """Sweeps and kernels that all workers need soon: not all of them compiled by each."""
+    for name in SHARES[number % 2]:
+        run.address(name)
+    names = [f"{w.name}_{table}" for w in WIDE if w.row is None for table in KERNELS]
+    for name in names[number % 2 :: 2]:
+        if hasattr(kernels, name):
+            getattr(kernels, name).address  # noqa: B018
+
+
+def pytest_collection_finish(session):
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and len(session.items) > WHOLE:
+        compile_a_share(int(worker.removeprefix("gw")))
     set_aside()
 
 

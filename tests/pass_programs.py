@@ -40,7 +40,7 @@ RNG = np.random.default_rng(11)
 NAMES = {
     "wave": wave, "soft": soft, "f32": np.float32,
     "C": RNG.normal(size=(4, 4)).round(2) / 2, "ROWS": RNG.normal(size=(3, 4)).round(1).tolist(),
-    "U": RNG.normal(size=(12, 12)).round(2) / 4,
+    "U": RNG.normal(size=(12, 12)).round(2) / 4, "DATA": RNG.normal(size=(11, 4)).round(1).tolist(),
 }  # fmt: skip
 
 # --- statements -----------------------------------------------------------------------------------
@@ -133,6 +133,23 @@ def layer(text):
         branching._set(text, f"0.5 * {names[0]} - 0.25 * {names[2]}")
 
 
+def batch(text):
+    """A network of scalars for eleven rows of data, as long as a user would write it."""
+    if text.nets:
+        return layer(text)
+    text.nets += 1
+    rng = text.rng
+    act, last = (rng.choice(["nt.tanh", "nt.relu", "nt.sigmoid", ""]) for _ in range(2))
+    given = rng.choice(["DATA", "DATA", f"[[e * {text.some()} for e in p] for p in DATA]"])
+    start = rng.choice(["", f", {text.some()}", ", x[1]"])
+    text.add(f"g = {given}")
+    text.add(f"g = [[{act}(sum((w * e for w, e in zip(row, p)){start})) for row in q] for p in g]")
+    if rng.random() < 0.6:
+        text.add(f"g = [[{last}(sum(w * e for w, e in zip(row, p))) for row in C] for p in g]")
+    branching._set(text, f"0.1 * total([p[0] * p[3] - {text.some()} * p[1] for p in g])")
+    return None
+
+
 def array(text):
     rng = text.rng
     form = rng.choice(ARRAYS).format(rng.choice(text.arrays), rng.choice(text.arrays), text.some())
@@ -170,7 +187,8 @@ def network(text):
 
 BODIES = [
     "(nt.sin(c * {0} + e), c * e)", "(0.5 * c + e * {0}, c)", "(nt.tanh(c + {0}) * e, 1.0 * c)",
-    "(c * 0.7 + e if c < e else e - 0.5 * c * {0}, c * c)", "(wave(c, e) + 0.1 * {0}, e * 1.0)",
+    "(c * 0.7 + {0} * e if c < e else e - 0.5 * c * {0}, c * c)",
+    "(wave(c, e) + 0.1 * {0}, e * 1.0)",
     "(nt.tanh(0.3 * c + 0.2 * e * {0} - 0.5 * c * e) / 1.0, c - 0.0)",
 ]  # fmt: skip
 
@@ -191,8 +209,8 @@ def scan(text):
 # Kinds of statements by name, for programs with some of them only.
 KINDS = {
     "identities": [identity], "repeats": [twice], "dead": [dead], "terms": [terms],
-    "layers": [layer], "arrays": [array, scalar], "networks": [network], "scans": [scan],
-    "branches": [branching.statement],
+    "layers": [layer, layer, batch], "arrays": [array, scalar], "networks": [network],
+    "scans": [scan], "branches": [branching.statement],
 }  # fmt: skip
 STRAIGHT = ("identities", "repeats", "dead", "terms", "layers", "arrays", "networks")
 EVERYTHING = (*KINDS, "branches", "branches", "identities", "terms")

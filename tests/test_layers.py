@@ -35,7 +35,7 @@ LAYERS = [
         "passes",
     },
     {"run", "looping"},
-    {"threads", "sparsity"},
+    {"threads", "patterns"},
     {"record.core"},
     {"record.values", "record.scopes"},
     {"record.storage"},
@@ -87,7 +87,7 @@ LAYERS = [
 PACKAGES = (
     "compiled",
     "passes",
-    "sparsity",
+    "patterns",
     "loops",
     "nn",
     "vmath",

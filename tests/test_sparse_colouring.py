@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndtape.sparsity.colouring import of_hessian, of_jacobian
-from ndtape.sparsity.recovery import mirror_images, substituted, sums_of
+from ndtape.patterns.colouring import of_hessian, of_jacobian
+from ndtape.patterns.recovery import mirror_images, substituted, sums_of
 
 
 def entries_of(matrix):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import ndtape as nt
 from ndtape.ops import ROWS
-from ndtape.sparsity import detect
-from ndtape.sparsity.interactions import ON_X, ON_Y, XX, XY, YY, steps_of
-from ndtape.sparsity.steps import Steps
+from ndtape.patterns import detect
+from ndtape.patterns.interactions import ON_X, ON_Y, XX, XY, YY, steps_of
+from ndtape.patterns.steps import Steps
 from ndtape.transforms.sparse import SparseEvaluation
 
 X = np.random.default_rng(5).uniform(0.5, 1.5, 7)

@@ -11,7 +11,8 @@ from .tables import SLOT_BITS
 
 MANY = 1 << 20  # readers: not to be counted
 FEW, SLOTS_A_SCALAR = 4096, 16
-ONE_BY_ONE = [WIDE_CODES[name] for name in ("collect", "terms")]  # that read no spans
+WIDE_INPUT = WIDE_CODES["wide_input"]
+ONE_BY_ONE = [WIDE_CODES[name] for name in ("collect", "terms", "wide_input")]  # read no spans
 
 
 def scalars(code: Code) -> int:
@@ -29,8 +30,8 @@ def copied(code: Code) -> Columns:
 
 
 def wide_rows(columns: Columns) -> tuple[np.ndarray, Columns]:
-    """Which instructions are wide, and the columns of these alone."""
-    wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
+    """Which instructions are wide and have operands, and the columns of these alone."""
+    wide = np.flatnonzero((columns["op"] >= FIRST_WIDE) & (columns["op"] != WIDE_INPUT))
     return wide, {**columns, **{name: columns[name][wide] for name in NAMES}}
 
 

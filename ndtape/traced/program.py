@@ -25,11 +25,12 @@ from ..record.tracing import Guard
 from ..record.values import Boolean, Integer, Result, Var, result
 from ..record.wide import in_order
 from ..run import Flip, Workspace
+from ..tape import Tape
 from ..trees import flatten, unflatten
 from .captures import Captures
 from .parameters import Parameters
 
-DOT = WIDE_CODES["dot"]
+DOT, CALL = WIDE_CODES["dot"], WIDE_CODES["call"]
 
 Outcome = tuple[Any, ...]  # of a guard: (number,); of a call: the shapes it gave
 
@@ -141,6 +142,7 @@ class Trace:
         self.seconds: dict[int, float] = {}  # that one took, by its mode, see plans.py
         self.patience: float | None = None  # before it goes through the passes, see lean.py
         self.forced = False  # to go through the passes at once
+        self.first_loop = _first_loop(tape)
         self.lean_length = 0  # of what steady replays sweep, see lean.py
         self.hot: dict[Any, Any] = {}  # workspaces of fast calls, see replay.py
 
@@ -209,6 +211,17 @@ class Trace:
     def outcomes(self, stop: int) -> list[tuple[int, float]]:
         """What the guards before an instruction saw."""
         return [(g.index, g.outcome) for g in self.guards if g.index < stop]
+
+
+def _first_loop(tape: Tape) -> int:
+    """The first instruction that is a loop; the length of the tape without one."""
+    if any(call.loop is not None for call in tape.calls):
+        for index, *_ in tape.wide:
+            chunk = tape.chunk_of(index)
+            if chunk.op[index - chunk.base] == CALL:
+                if tape.calls[tape.kind_word(index)].loop is not None:
+                    return int(index)
+    return len(tape)
 
 
 Record = Callable[[], Trace]
@@ -291,7 +304,8 @@ class Program:
         known = sibling.borrow(chosen)
         stop = trace.tape.slot_of_index(i)
         known.array("v")[:stop] = work.array("v")[:stop]
-        known.swept = i
+        # Loops run once more: what these steps need may not have been recorded for this one.
+        known.swept = min(i, sibling.first_loop)
         trace.give_back(work)
         return sibling, known
 

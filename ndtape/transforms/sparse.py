@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, PatternError, UnsupportedError
+from ..patterns import detect
+from ..patterns.pattern import COLOURINGS, KINDS, Group, Sparsity
+from ..patterns.steps import variants
 from ..record.values import Result
-from ..sparsity import detect
-from ..sparsity.pattern import COLOURINGS, KINDS, Group, Sparsity
-from ..sparsity.steps import variants
 from .directions import adjoints, second, seconds, tangent, tangents
 from .evaluation import Argnums, Evaluation, shape_of, size_of
 from .outputs import VectorEvaluation
