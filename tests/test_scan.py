@@ -407,3 +407,20 @@ def test_programs_are_of_use():
     for q in PROGRAMS.values():
         assert isinstance(q, Program)
         assert any(np.any(g) for g in leaves(nt.grad(q.cost(unrolled), q.places)(*q.at())))
+
+
+def test_a_sibling_whose_loop_has_not_met_all_branches():
+    """Its values are copied up to the guard, but the branches of the other loop are not its own."""
+    xs = np.array([0.5, -0.2, 0.9, 0.1])
+
+    def f(x, a, s):
+        step = lambda c, e: (c * 0.7 + e if c < e else e - 0.5 * c * a, c * c)  # noqa: E731
+        c, ys = nt.scan(step, x, xs * s)
+        return np.sum(ys) * 2 + c if a > 0 else np.sum(ys) * 3 - c
+
+    points = [(-50.0, 2.0, 0.0), (2.0, -0.5, 1.0), (2.0, 0.5, 1.0), (-50.0, -1.0, 0.0)]
+    traced = nt.function(f)
+    for point in points * 2:
+        for call in (lambda g, p=point: nt.grad(g, (0, 1))(*p),
+                     lambda g, p=point: nt.jvp(g, p, (1.0, 0.3, 0.2))):  # fmt: skip
+            np.testing.assert_allclose(call(traced), call(f), rtol=1e-13)
