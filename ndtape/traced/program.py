@@ -142,7 +142,7 @@ class Trace:
         self.seconds: dict[int, float] = {}  # that one took, by its mode, see plans.py
         self.patience: float | None = None  # before it goes through the passes, see lean.py
         self.forced = False  # to go through the passes at once
-        self.first_loop = _first_loop(tape)
+        self.loops = _loops(tape)  # on the tape, each with its instruction
         self.lean_length = 0  # of what steady replays sweep, see lean.py
         self.hot: dict[Any, Any] = {}  # workspaces of fast calls, see replay.py
 
@@ -213,15 +213,15 @@ class Trace:
         return [(g.index, g.outcome) for g in self.guards if g.index < stop]
 
 
-def _first_loop(tape: Tape) -> int:
-    """The first instruction that is a loop; the length of the tape without one."""
+def _loops(tape: Tape) -> list[tuple[int, Any]]:
+    found = []
     if any(call.loop is not None for call in tape.calls):
         for index, *_ in tape.wide:
             chunk = tape.chunk_of(index)
             if chunk.op[index - chunk.base] == CALL:
-                if tape.calls[tape.kind_word(index)].loop is not None:
-                    return int(index)
-    return len(tape)
+                loop = tape.calls[tape.kind_word(index)].loop
+                found += [(int(index), loop)] if loop is not None else []
+    return found
 
 
 Record = Callable[[], Trace]
@@ -304,8 +304,7 @@ class Program:
         known = sibling.borrow(chosen)
         stop = trace.tape.slot_of_index(i)
         known.array("v")[:stop] = work.array("v")[:stop]
-        # Loops run once more: what these steps need may not have been recorded for this one.
-        known.swept = min(i, sibling.first_loop)
+        known.swept = i
         trace.give_back(work)
         return sibling, known
 
@@ -320,7 +319,7 @@ class Program:
         path = trace.outcomes(i)
         for other in self.traces:
             if other is not trace and other.outcomes(i) == path and _goes(other, i, outcome):
-                if same_prefix(trace, other, i):
+                if same_prefix(trace, other, i) and _captures_as_much(other, trace, i):
                     return other
         return None
 
@@ -384,6 +383,15 @@ def _goes(trace: Trace, i: int, outcome: Outcome) -> bool:
     if call.loop is not None:
         return bool(call.captures_more(outcome))
     return tuple(shape for shape, _ in call.results) == outcome
+
+
+def _captures_as_much(one: Trace, two: Trace, stop: int) -> bool:
+    """Whether the loops before an instruction can take all the branches that another trace's can.
+
+    The values there have come from these, and derivatives sweep the loops again.
+    """
+    pairs = zip(one.loops, two.loops, strict=False)
+    return all(len(x.order) >= len(y.order) for (i, x), (_, y) in pairs if i < stop)
 
 
 def same_prefix(one: Trace, two: Trace, stop: int) -> bool:
