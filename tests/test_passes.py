@@ -15,7 +15,8 @@ from ndtape.ops import CODES, WIDE_CODES
 from ndtape.passes import PASSES, Code, Goal, OptimisedTape, code_of, optimised, pipeline, seal
 from ndtape.passes.settling import settle
 from ndtape.run import Workspace
-from ndtape.traced import lean, plans
+from ndtape.traced import choosing, lean
+from ndtape.traced import hot as fast
 from ndtape.verify import verify_code
 
 W, X, B = (np.random.default_rng(7).normal(size=shape) for shape in ((4, 4), (4,), (4,)))
@@ -492,7 +493,7 @@ def at_once(monkeypatch):
 
 def test_it_pays_after_a_while(monkeypatch):
     at_once(monkeypatch)
-    monkeypatch.setattr(plans, "SLOWER", 1e9)
+    monkeypatch.setattr(choosing, "SLOWER", 1e9)
     f = traced_cell()
     gradient = nt.grad(f)
     for _ in range(lean.FEWEST):
@@ -515,7 +516,7 @@ def test_short_lives_are_not_optimised():
 
 def test_what_is_slower_is_dropped(monkeypatch):
     at_once(monkeypatch)
-    monkeypatch.setattr(plans, "SLOWER", 0.0)
+    monkeypatch.setattr(choosing, "SLOWER", 0.0)
     f = traced_cell()
     gradient = nt.grad(f)
     for _ in range(3 * lean.FEWEST):
@@ -532,7 +533,7 @@ def test_level_0_is_never_asked():
         gradient(W, X, B)
     ((words,),) = [list(h.plans.values()) for p in f.all_programs() for t in p.traces
                    for h in t.hot.values()]  # fmt: skip
-    assert int(words[-1]) == plans.NEVER
+    assert int(words[-1]) == fast.NEVER
 
 
 def test_a_refused_call_changes_nothing():
@@ -542,10 +543,10 @@ def test_a_refused_call_changes_nothing():
         gradient(W, X, B)
     (hot,) = [h for p in f.all_programs() for t in p.traces for h in t.hot.values()]
     (words,) = hot.plans.values()
-    words[-1] = words[plans.RUNS]
-    runs, calls = int(words[plans.RUNS]), int(hot.calls[0])
-    out = np.empty(int(words[plans.COUNT]))
+    words[-1] = words[fast.RUNS]
+    runs, calls = int(words[fast.RUNS]), int(hot.calls[0])
+    out = np.empty(int(words[fast.COUNT]))
     status, _ = run.entry("replay_flat")(run.address_of(words), np.zeros(24), out)
-    assert status == -1 and (int(words[plans.RUNS]), int(hot.calls[0])) == (runs, calls)
+    assert status == -1 and (int(words[fast.RUNS]), int(hot.calls[0])) == (runs, calls)
     np.testing.assert_array_equal(gradient(W, X, B), nt.grad(cell)(W, X, B))
     assert int(words[-1]) > runs

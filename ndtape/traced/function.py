@@ -18,9 +18,10 @@ from ..passes import DEFAULT_LEVEL, Report, checked_level
 from ..run import Workspace
 from ..tape import Tape
 from .captures import Captures
+from .choosing import optimised_now
 from .explain import Explanation
+from .packing import Plan
 from .parameters import Choice, Parameters
-from .plans import Plan, optimised_now
 from .program import Program, Trace, input_values
 from .recording import record
 from .replay import fast_gradient, fast_value, second_order

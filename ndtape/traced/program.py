@@ -139,7 +139,7 @@ class Trace:
         self.words: dict[tuple[int, ...], np.ndarray | None] = {}
         self.lock = threading.RLock()  # held where fast calls are prepared, or come to an end
         self.cost: float | None = None  # of a fast call, see replay.py
-        self.seconds: dict[int, float] = {}  # that one took, by its mode, see plans.py
+        self.seconds: dict[int, float] = {}  # that one took, by its mode, see hot.py
         self.patience: float | None = None  # before it goes through the passes, see lean.py
         self.forced = False  # to go through the passes at once
         self.loops = _loops(tape)  # on the tape, each with its instruction

@@ -20,7 +20,9 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from ..record.arrays import FLOAT64
 from ..run import entry
-from .plans import SECOND, Plan, plan_for
+from .hot import SECOND
+from .packing import Plan
+from .plans import plan_for
 
 if TYPE_CHECKING:
     from .function import Function
