@@ -188,7 +188,7 @@ def network(text):
 BODIES = [
     "(nt.sin(c * {0} + e), c * e)", "(0.5 * c + e * {0}, c)", "(nt.tanh(c + {0}) * e, 1.0 * c)",
     "(c * 0.7 + {0} * e if c < e else e - 0.5 * c * {0}, c * c)",
-    "(wave(c, e) + 0.1 * {0}, e * 1.0)",
+    "(c * 0.7 + e if c < e else e - 0.5 * c * {0}, c * c)", "(wave(c, e) + 0.1 * {0}, e * 1.0)",
     "(nt.tanh(0.3 * c + 0.2 * e * {0} - 0.5 * c * e) / 1.0, c - 0.0)",
 ]  # fmt: skip
 

@@ -97,7 +97,7 @@ def swept(code, vector, derivatives=True):
     along = dict(enumerate(np.linspace(-1.0, 1.0, count).tolist()))
     tangent = work.tangent(along)[code.results].copy()
     again, second = (x[:count].copy() for x in work.second(root, along))
-    if np.isfinite(gradient).all():
+    if np.isfinite(vector).all():
         np.testing.assert_allclose(again, gradient, rtol=1e-10, atol=1e-12)
     return Swept(values.copy(), gradient, tangent, second)
 
