@@ -514,3 +514,22 @@ def test_decorators_keep_names():
     for made in (reverse_wave, forward_wave, nt.checkpoint(plain_block)):
         assert made.__name__ in ("reverse_wave", "forward_wave", "plain_block")
     assert "clipped" in nt.custom_vjp.__doc__ and math.isfinite(soft(1.0))
+
+
+def test_an_operand_whose_elements_were_written_one_by_one():
+    """It is gathered while the value function runs, which captures nothing by that."""
+
+    @nt.custom_jvp
+    def soft(x):
+        return np.log(1.0 + np.exp(x))
+
+    soft.defjvps(lambda t, value, x: (1.0 - np.exp(-value)) * t)
+
+    def f(x, b):
+        y = x * 1.0
+        y[2] = b
+        return np.sum(soft(y))
+
+    expected = 1.0 / (1.0 + np.exp(-np.array([0.3, -0.4, 0.7])))
+    close(nt.grad(f, (0, 1))(X, 0.7), (expected * [1, 1, 0], expected[2]))
+    close(nt.grad(nt.function(f), (0, 1))(X, 0.7), (expected * [1, 1, 0], expected[2]))

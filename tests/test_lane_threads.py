@@ -237,8 +237,10 @@ def test_an_index_outside_in_one_of_the_rows(small_blocks):
 
 
 @pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="the system has no signals")
-def test_ctrl_c():
+def test_ctrl_c(request):
     """It comes out when no worker is inside of a block any more."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in shells' jobs
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     inside = []
 
     def task(worker, block):

@@ -400,4 +400,6 @@ def test_words_of_equal_operations_are_shared():
         assert np.count_nonzero(made.columns()["op"] >= FIRST_WIDE) == 2 * count + 1
         return made.mn - before
 
-    assert words(500) == words(100) <= 30 * (nest.BODY + nest.LOOP)
+    # Where a chunk ends an operation goes another way, which may write its words once more.
+    once_more = nest.BODY + nest.LOOP
+    assert words(500) <= words(100) + once_more <= 30 * once_more

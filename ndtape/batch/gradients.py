@@ -184,21 +184,33 @@ def row_shapes(rows: Rows, moving: Sequence[bool]) -> list[tuple[int, ...]]:
 
 def weighted(rows: Rows, moving: Sequence[bool], w: np.ndarray, slopes: np.ndarray) -> list[Any]:
     """What `pulled` gives, from the derivatives of rows that `sloped` gave."""
-    with np.errstate(all="ignore"):
-        terms = np.multiply(slopes.T, w, out=np.empty(slopes.shape[::-1]))
-    if not w.all():
-        terms[:, w == 0.0] = 0.0  # also where a slope is infinite
     found, place = [], 0
     axes = [axis for axis, moves in zip(rows.axes, moving, strict=True) if moves]
     for axis, shape in zip(axes, row_shapes(rows, moving), strict=True):
-        size = math.prod(shape)
-        part = terms[place : place + size]
-        place += size
+        part = slopes[:, place : place + math.prod(shape)]
+        place += part.shape[1]
         if axis is None:
-            found.append(part.sum(axis=1).reshape(shape))
+            found.append(_weighted_sum(w, part).reshape(shape))
         else:
-            found.append(np.moveaxis(part.reshape(*shape, len(w)), -1, axis))
+            found.append(np.moveaxis(_terms(w, part).reshape(len(w), *shape), 0, axis))
     return found
+
+
+def _weighted_sum(w: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        total: np.ndarray = w @ slopes
+        if not np.isfinite(total).all():  # then a weight of 0 may have met what is not finite
+            total = _terms(w, slopes).sum(axis=0)
+    return total
+
+
+def _terms(w: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Weights times the slopes of their rows; 0 for a weight of 0, also where a slope is not."""
+    with np.errstate(all="ignore"):
+        terms: np.ndarray = w[:, None] * slopes
+    if not w.all():
+        terms[w == 0.0] = 0.0
+    return terms
 
 
 def _chosen(rows: Rows, bound: Bound, moving: Sequence[bool]) -> list[tuple[int, int | None]]:

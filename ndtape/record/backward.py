@@ -335,10 +335,12 @@ def _valued(name: str, value: Callable[..., Any], operands: tuple[Any, ...]) -> 
     moving = [x for x in operands if moves(x)]
     tape = common_tape(storages(moving))
     start, before = len(tape), tape.slots
+    known = {slot for x in moving for slot in _slots(tape, x)}
     answer = value(*operands)
     if isinstance(answer, Result):
         core.resolve(answer)
-    known = {slot for x in moving for slot in _slots(tape, x)}
+    # Once more: leaves have been copied in, and elements written one by one gathered.
+    known |= {slot for x in moving for slot in _slots(tape, x)}
     leaves = {slot for slot, leaf in tape.inputs if leaf is not None}
     for instruction in tape.instructions(start, len(tape)):
         new_leaf = instruction.out in leaves - known

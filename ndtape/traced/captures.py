@@ -388,6 +388,9 @@ def _keys(holder: Any, key: Any) -> Any:
     return tuple(holder) if isinstance(holder, Mapping) else len(holder)
 
 
+LARGE, PIECE = 1 << 17, 1 << 15  # bytes of an array; words of it that are compared at once
+
+
 def _is_plain(x: Any, depth: int = 0) -> bool:
     """Whether lists and tuples hold nothing but numbers and text, and not themselves."""
     return (
@@ -467,7 +470,20 @@ def _compiled(captures: Captures) -> Callable[[], bool]:
 
 
 def _arrays(known: list[tuple[np.ndarray, bytes]]) -> bool:
-    return any(array.tobytes() != content for array, content in known)
+    """Whether an array holds other bits than it did."""
+    for x, content in known:
+        if x.nbytes < LARGE or x.itemsize != 8 or not x.flags.c_contiguous:
+            if x.tobytes() != content:
+                return True
+        elif x.nbytes != len(content) or _other_words(x, content):
+            return True
+    return False
+
+
+def _other_words(x: np.ndarray, content: bytes) -> bool:
+    """The same for a large array, without a copy: that would cost more than to compare it."""
+    new, old = x.reshape(-1).view(np.int64), np.frombuffer(content, np.int64)
+    return any((new[i : i + PIECE] != old[i : i + PIECE]).any() for i in range(0, len(new), PIECE))
 
 
 def _token(captures: Captures) -> Any:
