@@ -18,7 +18,6 @@ import json
 import sys
 import time
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +42,7 @@ NESTED = ("particle", "saddle")
 SAME = 1e-9
 MOST = 41  # rounds
 LONGEST = 10.0  # seconds of calls of one contestant in one trial
+TURN = 2e-3  # seconds of calls of one of them before it is the other's turn
 
 
 def parse_arguments(arguments=None):
@@ -207,26 +207,39 @@ def rows_of(name, title, task, made, sweeps, times):
 # --- as a user meets them -------------------------------------------------------------------------
 
 
-def calls(program, level, marks):
-    """Seconds of all replays up to each mark; None where they would take too long."""
-    function = nt.function(program.function, optimize=level)
-    function.clear()
-    call = nt.value_and_grad(function)
-    call(program.points[0])
-    start = time.perf_counter()
-    call(program.points[1])  # the first replay
-    spent = time.perf_counter() - start
-    reached, done, points = [], 1, cycle(program.points)
+def calls(program, levels, marks):
+    """Seconds of all replays up to each mark, by level; None where they would take too long.
+
+    The levels take turns every few calls, so that all of them see the same machine.
+    """
+    gradients, spent = {}, dict.fromkeys(levels, 0.0)
+    for level in levels:
+        function = nt.function(program.function, optimize=level)
+        function.clear()
+        gradients[level] = nt.value_and_grad(function)
+        gradients[level](program.points[0])
+    reached, done, turn = {level: [] for level in levels}, 0, 1
     for mark in marks:
-        if mark * spent / done > LONGEST:
+        if done and mark * max(spent.values()) / done > LONGEST:
             break
-        start = time.perf_counter()
-        for _, point in zip(range(mark - done), points, strict=False):
-            call(point)
-        spent += time.perf_counter() - start
-        done = mark
-        reached.append(spent)
-    return reached + [None] * (len(marks) - len(reached))
+        while done < mark:
+            count = min(turn, mark - done)
+            points = [program.points[j % len(program.points)] for j in range(done, done + count)]
+            for level in levels:
+                spent[level] += seconds_of(gradients[level], points)
+            levels, done = levels[::-1], done + count
+            turn = max(1, int(TURN * done / max(spent.values())))
+        for level in levels:
+            reached[level].append(spent[level])
+    missing = [None] * (len(marks) - len(reached[levels[0]]))
+    return {level: times + missing for level, times in reached.items()}
+
+
+def seconds_of(call, points):
+    start = time.perf_counter()
+    for point in points:
+        call(point)
+    return time.perf_counter() - start
 
 
 def cumulative(name, options):
@@ -235,9 +248,10 @@ def cumulative(name, options):
     say(f"{program.title}: calls")
     samples = {0: [], DEFAULT_LEVEL: []}
     for trial in range(options.trials):
-        for level in (0, DEFAULT_LEVEL)[:: 1 if trial % 2 else -1]:
-            gc.collect()
-            samples[level].append(calls(program, level, MARKS))
+        gc.collect()
+        found = calls(program, (0, DEFAULT_LEVEL)[:: 1 if trial % 2 else -1], MARKS)
+        for level, times in found.items():
+            samples[level].append(times)
     row = {"program": name, "workload": PROGRAMS.get(name, ("",))[0], "title": program.title}
     for j, mark in enumerate(MARKS):
         zero, default = ([trial[j] for trial in samples[k]] for k in (0, DEFAULT_LEVEL))
