@@ -243,9 +243,10 @@ class Tape:
     def constant(self, value: float) -> int:
         """The index of a new entry of the constant pool."""
         room = len(self.constants)
-        if self.kn == room:
+        while (index := self.kn) >= room:
             self._grow_pool()
-        index = self.kn  # from here on nothing is called: other threads add theirs, too
+            room = len(self.constants)
+        # From the test on nothing is called: other threads add theirs, too.
         self.constants[index] = value
         self.kn = index + 1
         return index
@@ -525,10 +526,11 @@ class Tape:
     def extend_pool(self, values: np.ndarray) -> int:
         """Add many constants; returns the index of the first."""
         count, room = len(values), len(self.constants)
-        if self.kn + count > room:
-            self._grow_pool(self.kn + count + 1)
-        start = self.kn
-        self.kn = start + count  # taken, before NumPy lets other threads run while it copies
+        # Nothing is called between the test and the taking: fast paths of other threads take, too.
+        while (start := self.kn) + count > room:
+            self._grow_pool(start + count + 1)
+            room = len(self.constants)
+        self.kn = start + count
         self.constants[start : start + count] = values
         return start
 

@@ -362,6 +362,25 @@ def test_threads_share_array_results(eager_switching):
         w.grad = None
 
 
+def test_constants_are_where_they_were_put(monkeypatch):
+    """Between an operation's look at the pool and its own constants come those of other threads."""
+    put = core.Recorder.extend_pool
+
+    def late(self, values):
+        self.constant(9.0)
+        return put(self, values)
+
+    monkeypatch.setattr(core.Recorder, "extend_pool", late)
+    x = nt.var(np.array([0.5, 1.0]))
+    for size in (2, 2, 100, 100):
+        c = np.arange(float(size))
+        y = (x[:1] * c + x[1:]).sum()
+        y.backward()
+        np.testing.assert_allclose(y.value, 0.5 * c.sum() + size)
+        np.testing.assert_allclose(x.grad, [c.sum(), size])
+        x.grad = None
+
+
 def test_array_results_of_other_threads_can_be_used():
     def work(k):
         x = nt.var(np.array([1.0, 2.0]) * k)

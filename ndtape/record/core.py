@@ -194,6 +194,10 @@ class Recorder(Tape):
             if armed:
                 self.arm()
 
+    def _grow_pool(self, needed: int = 0) -> None:
+        with growth:  # who copies large constants holds it, and lets other threads run
+            super()._grow_pool(needed)
+
     def allocated(self) -> int:
         return super().allocated() + self.work.allocated()
 

@@ -225,8 +225,7 @@ def evaluated(row: Op, values: list[Any]) -> Any:
 
 def _plain_operand(tape: Tape, x: Any) -> Operand:
     array = np.asarray(x)
-    start = tape.kn
-    tape.extend_pool(array.ravel())
+    start = tape.extend_pool(array.ravel())
     dtype = x.__class__ if x.__class__ in (int, float, bool) else normal(array).dtype
     return Operand(start, array.shape, contiguous(array.shape), True, dtype)
 

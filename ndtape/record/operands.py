@@ -66,9 +66,7 @@ def located(tape: Recorder, x: Array) -> tuple[int, tuple[int, ...], bool]:
 def constants(tape: Recorder, array: np.ndarray) -> int:
     """Where plain numbers stand in the pool; large arrays that did not change are stored once."""
     if array.size < INTERN_FROM:
-        start = tape.kn
-        tape.extend_pool(array.ravel())
-        return start
+        return tape.extend_pool(array.ravel())
     known = tape.known_arrays.get(id(array))
     flat = np.ascontiguousarray(array, np.float64).ravel()
     if known is not None and known[0] is array:
@@ -76,8 +74,7 @@ def constants(tape: Recorder, array: np.ndarray) -> int:
         stored = tape.constants[start : start + flat.size]
         if np.array_equal(stored.view(np.int64), flat.view(np.int64)):
             return start
-    start = tape.kn
-    tape.extend_pool(flat)
+    start = tape.extend_pool(flat)
     tape.known_arrays[id(array)] = (array, start)
     return start
 

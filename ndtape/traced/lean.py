@@ -29,17 +29,18 @@ SOONEST, LATEST = 4.0, 32.0  # multiples of what passes are expected to cost
 LOSS = 0.25  # that may be made, as a share of the gain that is expected
 FEWEST = 16  # replays before anything is looked at
 CALL = 1e-6  # seconds that any fast call takes
+LOOK_CALLS, LOOK_SECONDS = 8, 1e-4  # what it costs to time a call: so many calls, and seconds
 
 
 def calls_before(trace: Trace, seconds: float | None) -> int:
     """After how many calls that take so long the passes are worth their time.
 
-    Without a time: after how many, by estimate, it is worth while to take it, which costs as much
-    as some dozens of calls of a small tape.
+    Without a time: after how many, by estimate, it is worth while to take it.
     """
     passes, loading = expected_seconds(*work_of(trace)), loading_seconds()
     if seconds is None:
-        spent = SOONEST / 2 * passes + loading
+        look = LOOK_CALLS * max(trace.cost or 0.0, CALL) + LOOK_SECONDS
+        spent = max(SOONEST / 2 * passes + loading, patience(trace) * look)
     else:
         spent = patience(trace) * passes + 2 * loading
     return max(int(spent / max(seconds or trace.cost or 0.0, CALL)), FEWEST)
