@@ -37,6 +37,7 @@ from .errors import ShapeError as ShapeError
 from .errors import SingularMatrixError as SingularMatrixError
 from .errors import SpentTapeError as SpentTapeError
 from .errors import TapeError as TapeError
+from .errors import TapeFileError as TapeFileError
 from .errors import TapeFullError as TapeFullError
 from .errors import TooManyTapesError as TooManyTapesError
 from .errors import UnstableProgramError as UnstableProgramError

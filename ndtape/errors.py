@@ -101,6 +101,10 @@ class ConvergenceError(TapeError, ArithmeticError):
         self.residual = residual
 
 
+class TapeFileError(TapeError, ValueError):
+    """A file that is no tape, is damaged, or was written by a later version."""
+
+
 class PatternError(TapeError, ValueError):
     """A sparsity pattern is none, or not that of the function; the message says where."""
 
