@@ -120,7 +120,7 @@ class LoopBody:
     def pays(self, steps: int) -> bool:
         """Whether a single sweep over so many steps takes as long as the passes would."""
         tape = self.tape
-        passes = expected_seconds(len(tape), tape.slots) + loading_seconds()
+        passes = expected_seconds(tape) + loading_seconds()
         return steps * tape.slots * SLOT_SECONDS > passes
 
 

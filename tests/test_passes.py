@@ -79,14 +79,17 @@ def test_steps_are_those_of_the_passes():
 def test_the_pace_is_learnt(monkeypatch):
     pace = pipeline.Pace()
     monkeypatch.setattr(pipeline, "_pace", pace)
-    usual = pipeline.FIXED + 1000 * (pipeline.EACH + pipeline.EACH_SLOT)
-    assert pipeline.expected_seconds(1000, 1000) == pytest.approx(usual)
+    tape = nt.sin(nt.var(1.0)).tape
+    usual = pipeline.FIXED + 2 * (pipeline.EACH + pipeline.EACH_SLOT)
+    assert pipeline.expected_seconds(tape) == pytest.approx(usual)
     assert pipeline.loading_seconds() > 0
     pace.learn(usual, 10.0)  # which loads what is compiled
-    assert pipeline.expected_seconds(1000, 1000) == pytest.approx(usual)
+    assert pipeline.expected_seconds(tape) == pytest.approx(usual)
     assert pipeline.loading_seconds() == 0
     pace.learn(usual, 3 * usual)
-    assert pipeline.expected_seconds(1000, 1000) == pytest.approx(2 * usual)
+    assert pipeline.expected_seconds(tape, tape) == pytest.approx(4 * usual)
+    pace.learn(usual, 100 * usual)  # something else held it up
+    assert pipeline.expected_seconds(tape) == pytest.approx((2 + pipeline.SLOWEST) / 2 * usual)
 
 
 def test_patience_depends_on_what_passes_promise():

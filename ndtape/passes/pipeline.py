@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import ArgumentError
-from ..tape import BYTES_PER_INSTRUCTION
+from ..tape import BYTES_PER_INSTRUCTION, Tape
 from .code import Code, Goal
 from .common import common
 from .dead import dead
@@ -48,9 +48,10 @@ PASSES: tuple[Pass, ...] = (
 
 LEVELS = range(4)
 DEFAULT_LEVEL = 2
-# What passes cost, in seconds: a run of all of them, more for each instruction and for each slot,
-# and loading what is compiled of them, once a process.
-FIXED, EACH, EACH_SLOT, LOADING = 2e-3, 3e-7, 2e-8, 0.1
+# What passes cost, in seconds: a run of all of them, more for each instruction, slot and word of a
+# descriptor, and loading what is compiled of them, once a process.
+FIXED, EACH, EACH_SLOT, EACH_WORD, LOADING = 2e-3, 3e-7, 1e-8, 1e-7, 0.1
+SLOWEST, FASTEST = 4.0, 0.25  # times that; what took longer was held up by something else
 
 
 def checked_level(level: int) -> int:
@@ -80,15 +81,16 @@ class Pace:
         if self.factor is None:
             self.factor = 1.0  # the first time loads what is compiled
         else:
-            self.factor = min(max(0.5 * (self.factor + fresh), 0.1), 20.0)
+            self.factor = 0.5 * (self.factor + min(max(fresh, FASTEST), SLOWEST))
 
 
 _pace = Pace()
 
 
-def expected_seconds(length: int, slots: int) -> float:
-    """About how long the passes would take for so many instructions and slots."""
-    return (_pace.factor or 1.0) * _usual(length, slots)
+def expected_seconds(*tapes: Tape) -> float:
+    """About how long the passes would take for these tapes, one after the other."""
+    usual = sum(_usual(len(tape), tape.slots, tape.mn) for tape in tapes)
+    return (_pace.factor or 1.0) * usual
 
 
 def loading_seconds() -> float:
@@ -96,13 +98,14 @@ def loading_seconds() -> float:
     return LOADING if _pace.factor is None else 0.0
 
 
-def _usual(length: int, slots: int) -> float:
-    return FIXED + EACH * length + EACH_SLOT * slots
+def _usual(length: int, slots: int, words: int) -> float:
+    return FIXED + EACH * length + EACH_SLOT * slots + EACH_WORD * words
 
 
 def optimised(code: Code, goal: Goal, steps: list[Step] | None = None) -> Code:
     """The code after all passes of a level, in order; `steps` learns what each has done."""
-    begin, usual = time.perf_counter(), _usual(code.length, code.slots)
+    begin = time.perf_counter()
+    usual = _usual(code.length, code.slots, len(code.columns["m"]))
     if steps is not None:
         steps.append(step_of("recorded", code))
     for one in PASSES:

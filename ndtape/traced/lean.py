@@ -23,6 +23,7 @@ from ..passes import (
     optimised,
     weighed,
 )
+from ..tape import Tape
 from .program import Slots, Trace
 
 SOONEST, LATEST = 4.0, 32.0  # multiples of what passes are expected to cost
@@ -37,7 +38,7 @@ def calls_before(trace: Trace, seconds: float | None) -> int:
 
     Without a time: after how many, by estimate, it is worth while to take it.
     """
-    passes, loading = expected_seconds(*work_of(trace)), loading_seconds()
+    passes, loading = expected_seconds(*tapes_of(trace)), loading_seconds()
     if seconds is None:
         look = LOOK_CALLS * max(trace.cost or 0.0, CALL) + LOOK_SECONDS
         spent = max(SOONEST / 2 * passes + loading, patience(trace) * look)
@@ -62,10 +63,9 @@ def loops_of(trace: Trace) -> list[Any]:
     return [call.loop for call in trace.tape.calls if call.loop is not None]
 
 
-def work_of(trace: Trace) -> tuple[int, int]:
-    """How many instructions and slots the passes would go through, those of loops included."""
-    tapes = [trace.tape, *[body.tape for loop in loops_of(trace) for body in loop.bodies]]
-    return sum(map(len, tapes)), sum(tape.slots for tape in tapes)
+def tapes_of(trace: Trace) -> list[Tape]:
+    """What the passes would go through: the tape, and those of the bodies of its loops."""
+    return [trace.tape, *[body.tape for loop in loops_of(trace) for body in loop.bodies]]
 
 
 def lean(
