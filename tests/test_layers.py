@@ -12,7 +12,19 @@ PACKAGE = Path(ndtape.__file__).parent
 # From the bottom.  Files of one layer may import each other, and so may those of a package that
 # stands here by its name; `record` has an order of its own.
 LAYERS = [
-    {"errors", "_version", "_jit", "_replays", "ops", "nest", "vmath", "trees", "memory"},
+    {
+        "errors",
+        "_version",
+        "_jit",
+        "_replays",
+        "ops",
+        "nest",
+        "vmath",
+        "trees",
+        "memory",
+        "named",
+        "notices",
+    },
     {
         "tape",
         "rules",

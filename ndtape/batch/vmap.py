@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from ..errors import (
     UnstableProgramError,
     UnsupportedError,
 )
+from ..named import Transformed
 from ..record import core
 from ..record.arrays import Array, moves, recording
 from ..record.elementwise import elementwise
@@ -80,7 +80,6 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
     gradient = gradient_of(f)
     inner = None if gradient is None else _kept(gradient.f)
 
-    @wraps(f)
     def mapped(*args: Any, **kwargs: Any) -> Any:
         rows = Rows(f, args, kwargs, in_axes)
         if rows.count == 0:
@@ -95,7 +94,7 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
                 return found[0]
         return _over(f, rows, out_axes, kept or Function(f), strict=kept is not None)
 
-    return mapped
+    return Transformed(mapped, "vmap", None, vmap, f, in_axes, out_axes)
 
 
 def _kept(f: Any) -> Function | None:

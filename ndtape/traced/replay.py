@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +53,6 @@ def fast_gradient(
     takes_out = "out" in _parameters(function.f)
     single = isinstance(argnums, int)
 
-    @wraps(general)
     def gradient(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         nonlocal plan, tried
         known = plan

@@ -10,12 +10,12 @@ chapter 12).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from ..errors import GradientLostError, UnstableProgramError
+from ..named import Transformed
 from ..record import core
 from ..record.arrays import BOOL, FLOAT64, INT64, Array, moves, retyped
 from ..record.values import Boolean, Integer, result
@@ -58,7 +58,6 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     True
     """
 
-    @wraps(f, updated=())
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not core.recording():
             return f(*args, **kwargs)
@@ -78,7 +77,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         results = ruled(block, outputs)(*operands, rule=block)
         return unflatten(block.value_structure, list(results) if block.many else [results])
 
-    return checkpointed
+    return Transformed(checkpointed, "checkpoint", None, checkpoint, f)
 
 
 remat = checkpoint

@@ -7,10 +7,9 @@ At the outermost level a sweep gives numbers; elsewhere the derivative is record
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError
+from ..named import Transformed
 from ..record.arrays import moves
 from ..record.values import FUNCTIONS, Result, Var
 from ..trees import flatten, unflatten
@@ -38,7 +37,6 @@ def value_and_grad(
     ((9.0, {'x': 3.0}), 6.0)
     """
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         call = Evaluation(f, args, kwargs, argnums, has_aux)
         value, gradient = value_and_gradient(call)
@@ -48,7 +46,8 @@ def value_and_grad(
         return value, gradient
 
     made = transformed if has_aux else _shortened(transformed, f, argnums, True)
-    return _marked(made, f, argnums, has_aux, True)
+    what = "value and gradient"
+    return Transformed(made, what, argnums, value_and_grad, f, argnums, has_aux)
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -66,7 +65,6 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     array([ 3., 12.])
     """
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
         call = Evaluation(f, args, kwargs, argnums, has_aux)
         gradient = value_and_gradient(call)[1]
@@ -75,7 +73,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
         return answer
 
     made = transformed if has_aux else _shortened(transformed, f, argnums, False)
-    return _marked(made, f, argnums, has_aux, False)
+    return Transformed(made, "gradient", argnums, grad, f, argnums, has_aux)
 
 
 class Gradient(NamedTuple):
@@ -85,21 +83,14 @@ class Gradient(NamedTuple):
     argnums: Argnums
     has_aux: bool
     with_value: bool
-    made: Callable[..., Any]
-
-
-def _marked(
-    made: Callable[..., Any], f: Callable[..., Any], argnums: Argnums, has_aux: bool, value: bool
-) -> Callable[..., Any]:
-    made.__dict__["_ndtape_gradient"] = Gradient(f, argnums, has_aux, value, made)
-    return made
 
 
 def gradient_of(function: Any) -> Gradient | None:
     """What a gradient is the gradient of; None for another function."""
-    known = getattr(function, "_ndtape_gradient", None)
-    # Decorators copy the attributes of what they wrap.
-    return known if isinstance(known, Gradient) and known.made is function else None
+    if not isinstance(function, Transformed) or function.made[0] not in (grad, value_and_grad):
+        return None
+    f, argnums, has_aux = function.made[1]
+    return Gradient(f, argnums, has_aux, function.made[0] is value_and_grad)
 
 
 def _shortened(
@@ -109,8 +100,6 @@ def _shortened(
 
     Asked of its class: `functools.wraps` copies the attributes of instances to other functions.
     """
-    if not callable(f):
-        raise ArgumentError(f"nt.grad takes a function, not {f!r:.60}")
     offered = getattr(type(f), "gradient_function", None)
     return general if offered is None else offered(f, argnums, with_value, general)
 

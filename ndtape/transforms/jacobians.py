@@ -7,11 +7,11 @@ where results or arguments are trees, it is a tree of results of trees of argume
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from ..named import Transformed
 from ..record.values import Result
 from .directions import seconds
 from .evaluation import Argnums, Evaluation, shape_of, size_of
@@ -49,8 +49,10 @@ def jacobian(
     {'product': (3.0, 2.0), 'sum': (1.0, 1.0)}
     """
     if sparse is not False:
-        return sparse_jacobian(f, argnums, has_aux, sparse, check)
-    return _jacobian(f, argnums, has_aux, None)
+        found = sparse_jacobian(f, argnums, has_aux, sparse, check)
+        what, options = "sparse Jacobian", (argnums, has_aux, sparse, check)
+        return Transformed(found, what, argnums, jacobian, f, *options)
+    return _jacobian(f, argnums, has_aux, None, jacobian)
 
 
 def jacfwd(
@@ -62,7 +64,7 @@ def jacfwd(
     >>> nt.jacfwd(lambda x: nt.array([x, x**2, x**3]))(2.0)
     array([ 1.,  4., 12.])
     """
-    return _jacobian(f, argnums, has_aux, True)
+    return _jacobian(f, argnums, has_aux, True, jacfwd)
 
 
 def jacrev(
@@ -74,13 +76,16 @@ def jacrev(
     >>> nt.jacrev(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
     array([2., 4.])
     """
-    return _jacobian(f, argnums, has_aux, False)
+    return _jacobian(f, argnums, has_aux, False, jacrev)
 
 
 def _jacobian(
-    f: Callable[..., Any], argnums: Argnums, has_aux: bool, by_columns: bool | None
+    f: Callable[..., Any],
+    argnums: Argnums,
+    has_aux: bool,
+    by_columns: bool | None,
+    make: Callable[..., Any],
 ) -> Callable[..., Any]:
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
         call = VectorEvaluation(f, args, kwargs, argnums, has_aux)
         matrix = call.jacobian(by_columns)
@@ -88,7 +93,8 @@ def _jacobian(
         call.release()
         return answer
 
-    return transformed
+    what = {None: "Jacobian", True: "Jacobian by columns", False: "Jacobian by rows"}[by_columns]
+    return Transformed(transformed, what, argnums, make, f, argnums, has_aux)
 
 
 def hessian(
@@ -114,9 +120,10 @@ def hessian(
     ((4.0, 6.0), (6.0, 0.0))
     """
     if sparse is not False:
-        return sparse_hessian(f, argnums, has_aux, sparse, check)
+        found = sparse_hessian(f, argnums, has_aux, sparse, check)
+        what, options = "sparse Hessian", (argnums, has_aux, sparse, check)
+        return Transformed(found, what, argnums, hessian, f, *options)
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
         call = Evaluation(f, args, kwargs, argnums, has_aux)
         matrix = _second_derivatives(call)
@@ -124,7 +131,7 @@ def hessian(
         call.release()
         return answer
 
-    return transformed
+    return Transformed(transformed, "Hessian", argnums, hessian, f, argnums, has_aux)
 
 
 def _second_derivatives(call: Evaluation) -> Any:

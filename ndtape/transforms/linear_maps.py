@@ -8,11 +8,11 @@ multiplication by the Hessian", 1994; Schraudolph, "Fast curvature matrix-vector
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from ..named import Named, Transformed
 from ..record.arrays import as_array, moves
 from ..record.core import recording_on
 from ..record.values import Result
@@ -36,12 +36,12 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     """
     call = _vector(f, primals, has_aux)
 
-    def pullback(w: Any) -> Any:
+    def pull(w: Any) -> Any:
         ws = call.cotangents(w)
         here = _recordable(call, ws, f, primals, has_aux)
         return here.shaped(here.pull(ws))
 
-    value = call.value()
+    value, pullback = call.value(), Named(pull, "pullback", f)
     return (value, pullback, call.plain_tree(call.aux)) if has_aux else (value, pullback)
 
 
@@ -82,12 +82,12 @@ def linearize(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tu
     """
     call = _vector(f, primals, has_aux)
 
-    def f_jvp(*tangents: Any) -> Any:
+    def push(*tangents: Any) -> Any:
         ts = call.directions(tangents)
         here = _recordable(call, ts, f, primals, has_aux)
         return here.like_result(here.push(ts))
 
-    value = call.value()
+    value, f_jvp = call.value(), Named(push, "derivative", f)
     return (value, f_jvp, call.plain_tree(call.aux)) if has_aux else (value, f_jvp)
 
 
@@ -197,11 +197,11 @@ def elementwise_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..
     array([ 3., 12.])
     """
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
         call = VectorEvaluation(f, args, kwargs, argnums)
         gradient = call.shaped(call.pull([np.ones(o.shape) for o in call.outputs]))
         call.release()
         return gradient
 
-    return transformed
+    what = "elementwise gradient"
+    return Transformed(transformed, what, argnums, elementwise_grad, f, argnums)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, PatternError, UnsupportedError
+from ..named import Transformed
 from ..patterns import detect
 from ..patterns.pattern import COLOURINGS, KINDS, Group, Sparsity
 from ..patterns.steps import variants
@@ -72,7 +72,6 @@ def sparsity(
             f"the colouring of a {of} must be one of {', '.join(COLOURINGS[of])}, not {colouring!r}"
         )
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Sparsity:
         call: Evaluation
         if of == "jacobian":
@@ -84,7 +83,8 @@ def sparsity(
         call.release()
         return found
 
-    return transformed
+    what = f"pattern of the {of.title()}"
+    return Transformed(transformed, what, argnums, sparsity, f, argnums, has_aux, of, colouring)
 
 
 def _check_argnums(argnums: Argnums) -> None:
@@ -103,7 +103,6 @@ def sparse_jacobian(
     """`jacobian` with `sparse` given."""
     given, form = _asked(sparse, "jacobian")
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
         call = SparseEvaluation(f, args, kwargs, argnums, has_aux)
         _refuse_recording(call.numeric)
@@ -129,7 +128,6 @@ def sparse_hessian(
     """`hessian` with `sparse` given."""
     given, form = _asked(sparse, "hessian")
 
-    @wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
         call = Evaluation(f, args, kwargs, argnums, has_aux)
         y = call.scalar()
