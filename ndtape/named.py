@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 MOST = 60  # characters of a signature
 
@@ -34,9 +37,7 @@ class Named(partial[Any]):
     of: Any
     argnums: Any
 
-    def __new__(
-        cls, function: Callable[..., Any], what: str, of: Any, argnums: Any = None
-    ) -> Named:
+    def __new__(cls, function: Callable[..., Any], what: str, of: Any, argnums: Any = None) -> Self:
         self = super().__new__(cls, function)
         self.what, self.of, self.argnums = what, of, argnums
         return self
@@ -69,7 +70,7 @@ class Transformed(Named):
         make: Callable[..., Any],
         f: Callable[..., Any],
         *options: Any,
-    ) -> Transformed:
+    ) -> Self:
         must_be_function(f, make.__name__)
         self = super().__new__(cls, function, what, f, argnums)
         self.made = make, (f, *options)

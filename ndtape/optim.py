@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from .errors import ArgumentError
+from .named import called
 from .trees import flatten, unflatten
 
 Tree: TypeAlias = Any
@@ -46,6 +47,9 @@ class Optimizer(NamedTuple):
     init: Callable[[Tree], State]
     update: Callable[[Tree, Tree, State], tuple[Tree, State]]
 
+    def __repr__(self) -> str:
+        return f"<nt.optim.{self.update.__qualname__.removesuffix('.update')}>"
+
 
 def sgd(rate: Rate) -> Optimizer:
     """Gradient descent: p ← p − rate·g.  `rate` is a number, or a function of the step from 0.
@@ -55,7 +59,8 @@ def sgd(rate: Rate) -> Optimizer:
     >>> opt.update(params, [0.5], state)[0]
     [0.5]
     """
-    return _optimizer(rate, (), lambda p, g, moments, rate, step: (p - rate * g, []))
+    name = _written("sgd", rate=rate)
+    return _optimizer(name, rate, (), lambda p, g, moments, rate, step: (p - rate * g, []))
 
 
 def momentum(rate: Rate, decay: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -69,12 +74,13 @@ def momentum(rate: Rate, decay: float = 0.9, weight_decay: float = 0.0) -> Optim
     0.05
     """
     _fraction("momentum", decay=decay)
+    name = _written("momentum", rate=rate, decay=decay, weight_decay=weight_decay)
 
     def rule(p: Any, g: Any, moments: list[Any], rate: float, step: int) -> tuple[Any, list[Any]]:
         v = decay * moments[0] + _decayed(g, p, weight_decay)
         return p - rate * v, [v]
 
-    return _optimizer(rate, ("velocity",), rule)
+    return _optimizer(name, rate, ("velocity",), rule)
 
 
 def nesterov(rate: Rate, decay: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -87,13 +93,14 @@ def nesterov(rate: Rate, decay: float = 0.9, weight_decay: float = 0.0) -> Optim
     0.05
     """
     _fraction("nesterov", decay=decay)
+    name = _written("nesterov", rate=rate, decay=decay, weight_decay=weight_decay)
 
     def rule(p: Any, g: Any, moments: list[Any], rate: float, step: int) -> tuple[Any, list[Any]]:
         g = _decayed(g, p, weight_decay)
         v = decay * moments[0] + g
         return p - rate * (g + decay * v), [v]
 
-    return _optimizer(rate, ("velocity",), rule)
+    return _optimizer(name, rate, ("velocity",), rule)
 
 
 def rmsprop(rate: Rate = 1e-2, decay: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
@@ -104,12 +111,13 @@ def rmsprop(rate: Rate = 1e-2, decay: float = 0.99, epsilon: float = 1e-8) -> Op
     0.8
     """
     _fraction("rmsprop", decay=decay)
+    name = _written("rmsprop", rate=rate, decay=decay, epsilon=epsilon)
 
     def rule(p: Any, g: Any, moments: list[Any], rate: float, step: int) -> tuple[Any, list[Any]]:
         s = decay * moments[0] + (1 - decay) * (g * g)
         return p - rate * g / (np.sqrt(s) + epsilon), [s]
 
-    return _optimizer(rate, ("square",), rule)
+    return _optimizer(name, rate, ("square",), rule)
 
 
 def adam(
@@ -121,10 +129,13 @@ def adam(
     their start at zero has cost them, 1 − decay**step; p ← p − rate·m / (√s + epsilon).
 
     >>> opt = adam(rate=0.1)
+    >>> opt
+    <nt.optim.adam(rate=0.1, decay=0.9, decay_square=0.999, epsilon=1e-08)>
     >>> round(opt.update([1.0], [4.0], opt.init([1.0]))[0][0], 6)
     0.9
     """
-    return adamw(rate, decay, decay_square, epsilon, weight_decay=0.0)
+    given = {"decay": decay, "decay_square": decay_square, "epsilon": epsilon}
+    return _adam(_written("adam", rate=rate, **given), rate, weight_decay=0.0, **given)
 
 
 def adamw(
@@ -140,6 +151,14 @@ def adamw(
     >>> round(opt.update([1.0], [4.0], opt.init([1.0]))[0][0], 6)
     0.85
     """
+    given = {"decay": decay, "decay_square": decay_square, "epsilon": epsilon}
+    name = _written("adamw", rate=rate, **given, weight_decay=weight_decay)
+    return _adam(name, rate, weight_decay=weight_decay, **given)
+
+
+def _adam(
+    name: str, rate: Rate, decay: float, decay_square: float, epsilon: float, weight_decay: float
+) -> Optimizer:
     _fraction("adam", decay=decay, decay_square=decay_square)
 
     def rule(p: Any, g: Any, moments: list[Any], rate: float, step: int) -> tuple[Any, list[Any]]:
@@ -149,7 +168,7 @@ def adamw(
         root = np.sqrt(s / (1 - decay_square**step))
         return p * (1 - rate * weight_decay) - rate * mean / (root + epsilon), [m, s]
 
-    return _optimizer(rate, ("mean", "square"), rule)
+    return _optimizer(name, rate, ("mean", "square"), rule)
 
 
 # --- what the methods share ----------------------------------------------------------------------
@@ -165,7 +184,13 @@ def _fraction(method: str, **decays: float) -> None:
             raise ArgumentError(f"{method} needs 0 <= {name} < 1, not {value}")
 
 
-def _optimizer(rate: Rate, moments: tuple[str, ...], rule: Rule) -> Optimizer:
+def _written(method: str, **given: Any) -> str:
+    """A method as it is called: what its functions are named by, and `Optimizer` shows."""
+    words = [f"{k}={v!r}" if not callable(v) else f"{k}={called(v)}" for k, v in given.items()]
+    return f"{method}({', '.join(words)})"
+
+
+def _optimizer(name: str, rate: Rate, moments: tuple[str, ...], rule: Rule) -> Optimizer:
     """The two functions of a method that keeps the named moments, one of each for every leaf."""
 
     def init(params: Tree) -> State:
@@ -190,6 +215,7 @@ def _optimizer(rate: Rate, moments: tuple[str, ...], rule: Rule) -> Optimizer:
         trees = [unflatten(structure, [r[k] for r in results]) for k in range(1 + len(moments))]
         return trees[0], {"step": step + 1, **dict(zip(moments, trees[1:], strict=True))}
 
+    init.__qualname__, update.__qualname__ = f"{name}.init", f"{name}.update"
     return Optimizer(init, update)
 
 

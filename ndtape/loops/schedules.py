@@ -76,6 +76,13 @@ class Plan(NamedTuple):
         """How many steps are run by `forward`, and by `reverse`."""
         return _evaluations(self.forward), _evaluations(self.reverse)
 
+    def __repr__(self) -> str:
+        ahead, back = self.evaluations
+        return (
+            f"<Plan: {self.snapshots} snapshots, {self.kept} steps held, {ahead} steps forward "
+            f"and {back} again in reverse>"
+        )
+
     def bytes(self, state_bytes: int, locals_bytes: int) -> int:
         """The memory of snapshots and locals; the plan itself has 24 bytes for each row."""
         return self.snapshots * int(state_bytes) + self.kept * int(locals_bytes)

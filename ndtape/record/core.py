@@ -434,6 +434,9 @@ class no_grad(ContextDecorator):
     def __init__(self) -> None:
         self._before: list[bool] = []  # one entry a nesting
 
+    def __repr__(self) -> str:
+        return "nt.no_grad()"
+
     def __enter__(self) -> None:
         refuse_in_trace("nt.no_grad", "use nt.stop_gradient(x), which a replay can follow")
         self._before.append(_recording.get())

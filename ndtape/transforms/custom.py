@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, GradientLostError, ShapeError
+from ..named import called
 from ..ops import ROWS
 from ..record import core
 from ..record.arrays import BOOL, FLOAT64, INT64, Array, as_array, moves, normal
@@ -58,6 +59,9 @@ class _Custom:
         given = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         self.nondiff_argnums = given
         update_wrapper(self, f, updated=())
+
+    def __repr__(self) -> str:
+        return f"<nt.{type(self).__name__} {called(self.f)}>"
 
     def __captures__(self) -> Any:
         """What a traced function that calls this one depends on."""
