@@ -94,11 +94,13 @@ LAYERS = [
     {"loops"},
     {"nn"},
     {"check", "lowlevel", "optimising"},
+    {"graph"},
     {"compiled"},
     {"__init__", "__main__"},
 ]
 PACKAGES = (
     "compiled",
+    "graph",
     "passes",
     "patterns",
     "loops",

@@ -52,7 +52,7 @@ def backward(y: Any, seed: Any = None, retain_graph: bool = False, **options: An
     if isinstance(y, Leaf):
         y.deposit(cotangent)
         return
-    tape, slot = _root(y)
+    tape, slot = root_of(y)
     with _locked(tape), tape.work.lock:
         mark = reached(tape, slot, len(cotangent))
         inputs = reached_inputs(tape, mark)
@@ -90,7 +90,7 @@ def _cotangent(y: Any, seed: Any) -> np.ndarray:
     return array.ravel()
 
 
-def _root(y: Any) -> tuple[Recorder, int]:
+def root_of(y: Any) -> tuple[Recorder, int]:
     """The tape and the first slot of a value whose elements lie next to each other."""
     if isinstance(y, Result):
         core.resolve(y)
@@ -193,7 +193,7 @@ def gradient(_: Recorder, y: Any, xs: Any) -> Any:
     if isinstance(y, Leaf):
         answers = [float(x is y) for x in wanted]
         return answers if many else answers[0]
-    tape, root = _root(y)
+    tape, root = root_of(y)
     with _locked(tape), tape.work.lock:
         mark = reached(tape, root)
         inputs = reached_inputs(tape, mark)

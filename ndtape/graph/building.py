@@ -1,0 +1,283 @@
+"""`graph_of`: the nodes and edges of a tape, with values and adjoints by sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError, TapeError
+from ..ops import INPUT_CODE, WIDE_CODES
+from ..passes.optimised import OptimisedTape
+from ..record import core
+from ..record.arrays import Array
+from ..record.backward import root_of
+from ..record.core import Recorder
+from ..record.values import Leaf, Var
+from ..run import Flip, Workspace
+from ..tape import Instruction, Tape, line_number
+from .model import CONSTANT, INPUT, OPERATION, PARAMETER, Edge, Graph, Node
+from .naming import invented, slots_of, users_names
+from .notation import numeral
+from .reading import Read, Shape, reads, result_shape
+
+INPUTS = {INPUT_CODE, WIDE_CODES["wide_input"]}
+HIDDEN = {"guard", "skip"}  # instructions that compute nothing
+
+
+def graph_of(
+    tape: Tape,
+    of: Any = None,
+    adjoints: bool = True,
+    *,
+    seed: Any = None,
+    names: Mapping[str, Any] | None = None,
+    wrt: Any = None,
+    instructions: range | None = None,
+) -> Graph:
+    """The graph of a tape: of everything on it, or of what the value (or slot) `of` depends on.
+
+    Values are those of the inputs when they were recorded.  Adjoints are those of `of`, or of the
+    only result, if that is a single number or has a `seed` of its own shape.  `names` gives names
+    to values, such as ``locals()``; `wrt`, a value or a list of them, says which inputs derivatives
+    are wanted of, and makes parameters of the others.  `instructions` limits the graph to a piece
+    of the tape and the operands that it reads.
+
+    Raises `ArgumentError` for values of another tape, and for a tape after the passes, whose slots
+    are used several times: draw the one that was recorded.
+
+    >>> import ndtape as nt
+    >>> from ndtape.graph import graph_of
+    >>> x, y = nt.var(5.0, name="x"), nt.var(3.0, name="y")
+    >>> with nt.Tape() as tape:
+    ...     c = nt.sin(nt.square(x) + y)
+    >>> graph = graph_of(tape, c)
+    >>> [f"{n.name} = {n.expression}" for n in graph.nodes if n.kind == "operation"]
+    ['a = x²', 'b = a + y', 'c = sin b']
+    >>> [edge.symbolic for edge in graph.edges]
+    ['2·x', '1', '1', 'cos b']
+    """
+    if isinstance(of, (Var, Array)):
+        found, root, size = _place(tape, of)
+        tape = found
+    else:
+        tape = tape.whole()
+        root, size = (-1, 0) if of is None else (int(of), 1)
+        if of is not None and not 0 <= root < tape.slots:
+            raise ArgumentError(f"slot {root} is not on this tape of {tape.slots} slots")
+    if isinstance(tape, OptimisedTape):
+        raise ArgumentError(
+            "a tape after the passes uses its slots several times and is no graph: take the tape "
+            "that was recorded, and tape.diff(optimised) for what has changed"
+        )
+    builder = _Builder(tape, users_names(tape, names), _shapes(tape, names, of))
+    builder.wanted = None if wrt is None else _wanted(tape, wrt)
+    with core.growth if tape.calls else nullcontext():
+        builder.sweep(root, size, adjoints, seed)
+    return builder.build(instructions)
+
+
+def _place(tape: Tape, of: Any) -> tuple[Recorder, int, int]:
+    """The tape of a value, its first slot, and its size."""
+    if isinstance(of, Leaf) or (isinstance(of, Array) and of.is_leaf):
+        starts = slots_of(tape.whole(), of)
+        if not starts:
+            raise ArgumentError("this value is not on the tape: no operation there uses it")
+        whole: Any = tape.whole()
+        return whole, starts[0], of.size if isinstance(of, Array) else 1
+    if isinstance(of, Array) and of.storage.tape is None:
+        raise ArgumentError("this value is on no tape: it depends on no recorded one")
+    found, start = root_of(of)
+    if found is not tape.whole():
+        raise ArgumentError("this value is on another tape: ask the tape that recorded it")
+    return found, start, of.size if isinstance(of, Array) else 1
+
+
+def _shapes(tape: Tape, names: Mapping[str, Any] | None, of: Any) -> dict[int, Shape]:
+    """What live arrays know of the shapes of spans, by first slots."""
+    arrays = [x for x in (*(names or {}).values(), of) if isinstance(x, Array)]
+    known = {slot: tuple(x.shape) for x in arrays for slot in slots_of(tape, x)}
+    for slot, leaf in getattr(tape, "inputs", ()):
+        if leaf is not None and hasattr(leaf, "shape"):
+            known[slot] = tuple(leaf.shape)
+    return known
+
+
+def _wanted(tape: Tape, wrt: Any) -> set[int]:
+    """The first slots of the inputs that `wrt` names."""
+    values = wrt if isinstance(wrt, (list, tuple)) else [wrt]
+    return {slot for x in values for slot in slots_of(tape, x)}
+
+
+class _Builder:
+    """Makes the nodes and edges of one graph."""
+
+    def __init__(self, tape: Tape, names: dict[int, str], shapes: dict[int, Shape]) -> None:
+        self.tape, self.names, self.shapes = tape, names, shapes
+        self.wanted: Collection[int] | None = None
+        self.g: np.ndarray | None = None
+        self.mark: np.ndarray | None = None
+        self.lines: dict[Any, str] = {}
+
+    # --- numbers ----------------------------------------------------------------------------------
+
+    def sweep(self, root: int, size: int, adjoints: bool, seed: Any) -> None:
+        """Values, what the root depends on, and its adjoints."""
+        self.work = work = Workspace(self.tape)
+        self.root, self.root_size = root, size
+        try:
+            work.forward()
+        except Flip as flip:
+            raise TapeError(
+                f"the guard at instruction {flip.index} does not hold for the numbers of this "
+                "tape's inputs: it stands for another branch of the program"
+            ) from None
+        if root >= 0:
+            self.mark = work.reach(slice(root, root + size)).copy()
+        elif adjoints:
+            root, size = self._only_result()
+        if not adjoints or root < 0:
+            return
+        if seed is not None:
+            found = np.ravel(np.asarray(getattr(seed, "value", seed), np.float64))
+            if len(found) != size:
+                raise ShapeError(f"a seed of {len(found)} numbers for a result of {size}")
+            self.g = work.cotangent(root, found).copy()
+        elif size == 1:
+            self.g = work.cotangent(root, np.ones(1)).copy()
+
+    def _only_result(self) -> tuple[int, int]:
+        """The result that nothing reads, if it is the only one: its first slot and its size."""
+        instructions = [i for i in self.tape if i.name not in HIDDEN]
+        read = {r.first for i in instructions for r in reads(self.tape, i)}
+        unread = [i for i in instructions if i.out not in read]
+        if len(unread) != 1 or unread[0].opcode.code in INPUTS:
+            return -1, 0
+        return unread[0].out, unread[0].size
+
+    # --- nodes and edges --------------------------------------------------------------------------
+
+    def build(self, instructions: range | None) -> Graph:
+        graph = Graph(self.tape, self.work.array("v"))
+        for i in self._chosen(instructions):
+            instruction = self.tape.instruction(i)
+            if instruction.name not in HIDDEN:
+                self._add(graph, instruction)
+        self._name(graph)
+        graph.results = self._results(graph)
+        return graph
+
+    def _chosen(self, instructions: range | None) -> list[int]:
+        """The instructions that the root depends on; of a piece, also the operands it reads."""
+        n = len(self.tape)
+        wanted = np.ones(n, bool)
+        if self.mark is not None and n:
+            top = self.tape.index_of_slot(len(self.mark) - 1) + 1
+            firsts = self.tape.result_slots(0, top)
+            wanted[:] = False
+            wanted[:top] = np.bitwise_or.reduceat(self.mark[: self.tape.slots], firsts) & 1
+        if instructions is not None:
+            inside = [i for i in instructions if wanted[i]]
+            operands = {self.tape.index_of_slot(read.first) for i in inside
+                        for read in reads(self.tape, self.tape.instruction(i))
+                        if read.first >= 0}  # fmt: skip
+            self.inside = set(inside)
+            return sorted(operands | self.inside)
+        self.inside = set()
+        return np.flatnonzero(wanted).tolist()
+
+    def _add(self, graph: Graph, instruction: Instruction) -> None:
+        """A node, behind the constants that it uses, with its edges."""
+        is_input = instruction.opcode.code in INPUTS
+        cut = bool(self.inside) and instruction.position not in self.inside
+        read = [] if is_input or cut else reads(self.tape, instruction)
+        shape = self._shape(graph, instruction, read)
+        parents = [graph.by_slot[r.first] if r.first >= 0
+                   else self._constant(graph, instruction, r, shape) for r in read]  # fmt: skip
+        out = instruction.out
+        node = Node(graph, OPERATION, instruction.name, shape, numbers_at(graph.v, out, shape))
+        if is_input:
+            kept = self.wanted is None or out in self.wanted
+            node.kind, node.op, node.symbol = (INPUT if kept else PARAMETER), "input", ""
+        elif instruction.name == "call":
+            node.op = node.symbol = self._called(instruction)
+        node.instruction = instruction.position
+        if self.g is not None and node.kind != PARAMETER:
+            node.adjoint = numbers_at(self.g, out, shape)
+        node.line = self._line(instruction.position)
+        graph.nodes.append(node)
+        graph.by_slot[out] = node
+        node.inputs = [Edge(graph, parent.index, node.index, r)
+                       for r, parent in zip(read, parents, strict=True)]  # fmt: skip
+        graph.edges += node.inputs
+
+    def _shape(self, graph: Graph, instruction: Instruction, read: list[Read]) -> Shape:
+        size, known = instruction.size, self.shapes.get(instruction.out)
+        if known is not None and np.prod(known, dtype=np.int64) == size:
+            return known
+        if instruction.opcode.code in INPUTS:
+            return (size,) if size > 1 else ()
+        operands = [(r, graph.by_slot[r.first].shape) for r in read if r.first >= 0]
+        return result_shape(self.tape, instruction, operands)
+
+    def _called(self, instruction: Instruction) -> str:
+        call = self.tape.calls[self.tape.kind_word(instruction.position)]
+        return "scan" if call.loop is not None else str(call.primitive.name)
+
+    def _constant(
+        self, graph: Graph, instruction: Instruction, read: Read, of_result: Shape
+    ) -> Node:
+        """A node for a constant operand; one that goes along with the result has its shape."""
+        shape: Shape = ()
+        if instruction.wide:
+            walk = read.walk
+            shape = tuple(n for n, s in zip(walk.extents, walk.strides, strict=True) if s)
+            moving = tuple(s for s in walk.strides if s)
+            numbers = self.tape.constants[walk._replace(extents=shape, strides=moving).places()]
+            shape = of_result if len(numbers) == np.prod(of_result) > 1 else shape
+        else:
+            numbers = np.array([instruction.operands[read.operand]])
+        node = Node(graph, CONSTANT, "constant", shape, numbers_at(numbers, 0, shape))
+        node.symbol = ""
+        graph.nodes.append(node)
+        return node
+
+    def _line(self, i: int) -> str | None:
+        lines = self.tape.lines
+        key = lines[i] if lines is not None else None
+        if key is None:
+            return None
+        if key not in self.lines:
+            self.lines[key] = f"{key[0].co_filename}:{line_number(*key)}"
+        return self.lines[key]
+
+    def _name(self, graph: Graph) -> None:
+        """Names of nodes: constants are called by their numbers."""
+        unnamed = [(slot, node.instruction or 0) for slot, node in graph.by_slot.items()
+                   if slot not in self.names]  # fmt: skip
+        names = dict(self.names)
+        invented(names, unnamed)
+        for slot, node in graph.by_slot.items():
+            node.name = names[slot]
+        constants = 0
+        for node in graph.nodes:
+            if node.kind == CONSTANT:
+                constants += bool(node.shape)
+                node.name = f"k{constants}" if node.shape else numeral(node.value)
+
+    def _results(self, graph: Graph) -> list[int]:
+        if self.root >= 0:
+            first = self.tape.span_of(self.root)[0]
+            return [graph.by_slot[first].index] if first in graph.by_slot else []
+        read = {edge.parent for edge in graph.edges}
+        return [n.index for n in graph.nodes
+                if n.kind == OPERATION and n.index not in read]  # fmt: skip
+
+
+def numbers_at(numbers: np.ndarray, first: int, shape: Shape) -> Any:
+    """A float, or an array of this shape, from a buffer."""
+    if not shape:
+        return float(numbers[first])
+    return numbers[first : first + int(np.prod(shape, dtype=np.int64))].reshape(shape)
