@@ -650,6 +650,38 @@ class Tape:
 
         return Difference(self.whole(), other.whole())
 
+    def draw(self, y: Any = None, **options: Any) -> Any:
+        """The picture of the graph, of all that `y` depends on, or of everything.
+
+        The result prints as SVG and shows itself in notebooks; `picture.save(path)` writes a file,
+        `picture.frames` are the steps of the walk.  Every node shows its value, and its adjoint
+        where `y`, or the only result, is a number; constants have none.  Keywords:
+
+        - `sweep`: "reverse", arrows turned round, with the local derivatives and what each path of
+          a fork contributes; or "forward", with the values on the arrows.
+        - `operations`: in the "nodes", or on the "edges" between variables.
+        - `names`, for instance ``locals()``; `wrt`, inputs whose derivative is wanted, others are
+          drawn as parameters; `seed`, the adjoint of a `y` that is an array.
+        - `digits`; `direction`, "down" or "right"; `blank`, a quiz with blanks to fill in.
+        - `limit`: more operations (60) are folded, by source line where lines were recorded
+          (``nt.Tape(lines=True)``), else by what repeats.
+        - `engine`: "graphviz" or "grandalf"; by default the first of them that is installed.
+
+        Raises `ArgumentError` for what is none of these, a value of another tape and an optimised
+        tape, and ImportError where no engine is installed.
+
+        >>> import ndtape as nt
+        >>> a, b = nt.var(3.0, name="a"), nt.var(2.0, name="b")
+        >>> with nt.Tape() as tape:
+        ...     e = (a + b) * (b + 1)
+        >>> picture = tape.draw(e)
+        >>> "de/db = 3 + 5 = 8" in str(tape.draw(e, names={"e": e}))
+        True
+        """
+        from .pictures.tapes import draw_tape
+
+        return draw_tape(self, y, **options)
+
     def where(self, i: int) -> str:
         """``file:line`` of the user's code that recorded instruction i, "" where not known."""
         lines = self.whole().lines

@@ -1,0 +1,85 @@
+"""`tape.draw` and `nt.draw`: the picture of a tape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..graph.building import _place as place
+from ..graph.building import graph_of
+from ..record import core
+from ..record.arrays import Array
+from ..record.values import Leaf, Var
+from ..tape import Tape
+from .drawing import Drawing
+from .folding import INPUTS, Program
+from .graphs import Options, Painter
+from .layout import arrange
+from .summary import summarised
+
+LIMIT = 60  # operations that are drawn one by one
+GROUPS = 24  # that a longer tape is folded to
+SWEEPS, OPERATIONS = ("reverse", "forward"), ("nodes", "edges")
+
+
+def draw_tape(
+    tape: Tape,
+    y: Any = None,
+    *,
+    sweep: str = "reverse",
+    operations: str = "nodes",
+    names: Mapping[str, Any] | None = None,
+    wrt: Any = None,
+    seed: Any = None,
+    digits: int = 4,
+    direction: str = "down",
+    engine: str | None = None,
+    limit: int = LIMIT,
+    blank: bool = False,
+) -> Drawing:
+    """The picture of a tape, see `Tape.draw`."""
+    _check(sweep, SWEEPS, "sweep")
+    _check(operations, OPERATIONS, "operations")
+    tape, root = root_of(tape, y)
+    where = direction, engine
+    if len(tape) > limit:
+        program = Program(tape)
+        chosen = np.ones(len(tape), bool) if root is None else program.reached(root)
+        if np.count_nonzero(chosen & ~np.isin(program.codes, INPUTS)) > limit:
+            scene = summarised(program, chosen, min(limit, GROUPS))
+            return Drawing(scene, arrange([scene], *where), arrangement=where)
+    graph = graph_of(tape, y, sweep == "reverse", seed=seed, names=names, wrt=wrt)
+    if not graph.nodes:
+        raise ArgumentError("there is nothing to draw: no operation was recorded on this tape")
+    painter = Painter(graph, Options(sweep, operations, digits, blank))
+    scene = painter.scene()
+    return Drawing(scene, arrange([scene], *where), arrangement=where)
+
+
+def root_of(tape: Tape, y: Any) -> tuple[Tape, int | None]:
+    """The tape that holds a value, and the instruction that computed it."""
+    if y is None:
+        return tape.whole(), None
+    if isinstance(y, (Var, Array)):
+        found, slot, _ = place(tape, y)
+        return found, found.index_of_slot(slot)
+    return tape.whole(), tape.whole().index_of_slot(int(y))
+
+
+def draw_value(y: Any, **options: Any) -> Drawing:
+    """The picture of how a value was computed, see `nt.draw`."""
+    if not isinstance(y, (Var, Array)):
+        raise ArgumentError(f"draw takes a recording value, not {type(y).__name__}")
+    where = y.storage if isinstance(y, Array) else y
+    if where.tape is None or isinstance(y, Leaf):
+        raise ArgumentError("there is nothing to draw: no operation made this value")
+    core.resolve(where)
+    return draw_tape(where.tape, y, **options)
+
+
+def _check(given: str, known: tuple[str, ...], name: str) -> None:
+    if given not in known:
+        raise ArgumentError(f"{name} is one of {', '.join(map(repr, known))}, not {given!r}")
