@@ -18,6 +18,7 @@ from .check import check_grads as check_grads
 from .compiled.decorator import Jit as Jit
 from .compiled.decorator import jit as jit
 from .config import show_config as show_config
+from .config import show_config as show_config
 from .errors import ArgumentError as ArgumentError
 from .errors import BadTapeError as BadTapeError
 from .errors import ChangedShapeError as ChangedShapeError
@@ -64,6 +65,7 @@ from .losses import softmax_cross_entropy as softmax_cross_entropy
 from .losses import squared_error as squared_error
 from .lowlevel import LowLevel as LowLevel
 from .lowlevel import lowlevel as lowlevel
+from .notices import set_quiet as set_quiet
 from .notices import set_quiet as set_quiet
 from .numpy import fft as fft
 from .numpy import linalg as linalg

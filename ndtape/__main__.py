@@ -1,20 +1,20 @@
-"""``python -m ndtape``: versions, the state of the compile cache and how long a start takes.
+"""``python -m ndtape``: what ndtape runs on, as `nt.show_config` tells it.
 
-``python -m ndtape warmup`` fills the cache; ``warmup all`` with the kernels of every operation.
+``python -m ndtape warmup`` fills the compile cache, ``warmup all`` with the kernels of every
+operation; ``python -m ndtape startup`` measures how long a fresh process takes to its first
+gradient, without a cache and with one (half a minute).
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from . import __version__
+from .config import cache_state, show_config, text
 from .ops import KERNELS, OTHERS, WIDE, WIDE_CODES
 from .run import entry, kernel, sweeps
 
@@ -30,16 +30,6 @@ x = nt.var([[1.0, 2.0], [3.0, 4.0]])
 nt.tanh(x @ x.T + x).sum().backward()
 print(time.perf_counter() - start)
 """
-
-
-def versions() -> str:
-    lines = [f"ndtape {__version__} on CPython {platform.python_version()}, {platform.platform()}"]
-    for package in ("numba", "llvmlite", "numpy", "scipy", "optree"):
-        try:
-            lines.append(f"  {package} {version(package)}")
-        except PackageNotFoundError:
-            lines.append(f"  {package} is not installed")
-    return "\n".join(lines)
 
 
 def warmup(everything: bool = False) -> str:
@@ -74,22 +64,6 @@ def _timed(name: str, sweep: Any) -> str:
     return f"  {name:<28}{time.perf_counter() - start:6.2f} s  {how}"
 
 
-def cache_state() -> str:
-    """Where compiled sweeps are kept, and which of them are there."""
-    from ._jit import Sweep, cache_folder
-
-    module = sweeps()
-    folder = cache_folder(str(module.__file__))
-    if folder is None:
-        return "compile cache: none, no folder can be written; set NUMBA_CACHE_DIR"
-    known = [s for s in vars(module).values() if isinstance(s, Sweep)]
-    kept = [s for s in known if any(folder.glob(f"_sweeps.{s.function.__qualname__}-*.nbi"))]
-    return (
-        f"compile cache: {folder}\n  {len(kept)} of {len(known)} sweeps are compiled for table "
-        f"{module.FINGERPRINT}" + ("" if kept else "; `python -m ndtape warmup` compiles them")
-    )
-
-
 def start_up() -> str:
     """Seconds to the first gradient of an array program in a fresh process, import included."""
     with tempfile.TemporaryDirectory() as empty:
@@ -110,15 +84,16 @@ def _first_gradient(cache: str) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["warmup"], ["warmup", "all"]):
-        print("usage: python -m ndtape [warmup [all]]")
-        return 2
-    print(versions(), flush=True)
-    if arguments:
-        print(warmup(everything=len(arguments) > 1))
-    print(cache_state(), flush=True)
     if not arguments:
+        show_config()
+    elif arguments in (["warmup"], ["warmup", "all"]):
+        print(warmup(everything=len(arguments) > 1))
+        print(text({"compile cache": cache_state()}))
+    elif arguments == ["startup"]:
         print(start_up())
+    else:
+        print("usage: python -m ndtape [warmup [all] | startup]")
+        return 2
     return 0
 
 

@@ -93,7 +93,7 @@ LAYERS = [
     {"batch.rows", "batch.vmap", "batch.gradients"},
     {"loops"},
     {"nn"},
-    {"check", "lowlevel", "optimising"},
+    {"check", "lowlevel", "optimising", "config"},
     {"graph"},
     {"pictures"},
     {"compiled"},
@@ -178,7 +178,7 @@ def test_tape_knows_no_sweep_and_sweeps_know_no_tape():
 def test_only_run_calls_compiled_code():
     for name in MODULES:
         # Passes fold constants and find what is dead by sweeps over code of their own.
-        known = name in ("run", "codegen", "passes._walking")
+        known = name in ("run", "codegen", "passes._walking", "config")
         if not known and name.partition(".")[0] != "kernels":
             assert not {"_sweeps", "_maps", "kernels"} & set(imports(name)), name
 
