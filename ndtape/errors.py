@@ -105,6 +105,21 @@ class TapeFileError(TapeError, ValueError):
     """A file that is no tape, is damaged, or was written by a later version."""
 
 
+class ShardError(TapeError, RuntimeError):
+    """A shard of `nt.parallel` failed, or its worker was lost; `shard` is its number, or -1.
+
+    An exception of the loss comes out as it is, with one of these as its cause.
+    """
+
+    def __init__(self, message: str, shard: int = -1) -> None:
+        super().__init__(message)
+        self.shard = shard
+
+
+class NotRecordedError(TapeError, RuntimeError):
+    """A loaded function was to go a way that it had not gone before it was saved."""
+
+
 class PatternError(TapeError, ValueError):
     """A sparsity pattern is none, or not that of the function; the message says where."""
 

@@ -13,7 +13,8 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
 
@@ -28,6 +29,7 @@ Task = Callable[[int, int], None]
 
 class _Settings(threading.local):
     asked = False  # this thread has called `set_num_threads`
+    limit = 0  # of this thread, inside `limited_to`; 0: none
 
 
 _settings = _Settings()
@@ -66,11 +68,23 @@ def set_num_threads(n: int | None) -> None:
 
 def get_num_threads() -> int:
     """How many threads a call from this thread may use; see `set_num_threads`."""
+    if _settings.limit:
+        return _settings.limit
     if _settings.asked and _chosen is not None:
         return _chosen
     if _is_inside_a_pool():
         return 1
     return _default() if _chosen is None else _chosen
+
+
+@contextmanager
+def limited_to(n: int) -> Iterator[None]:
+    """So many threads for calls from this thread, whatever has been asked for otherwise."""
+    before, _settings.limit = _settings.limit, n
+    try:
+        yield
+    finally:
+        _settings.limit = before
 
 
 def _is_inside_a_pool() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
@@ -17,6 +18,8 @@ from .program import Output, Program, Trace, variables_on
 from .signature import Bound, rebuilt
 from .twins import Strict, Twins, compare
 
+ATTEMPTS = 5  # at a recording in which nobody else draws random numbers
+
 
 def record(
     f: Callable[..., Any],
@@ -26,7 +29,31 @@ def record(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Trace:
-    """Run `f` on recording values and keep what it did."""
+    """Run `f` on recording values and keep what it did.
+
+    Where random numbers were drawn meanwhile, perhaps another thread has drawn them (Dask's workers
+    do at every heartbeat): then it is recorded again.
+    """
+    looked_at = [c for c in (captures, program.watched) if c is not None]
+    generators = [g for known in looked_at for g in known.generators]
+    for _ in range(ATTEMPTS if threading.active_count() > 1 else 1):
+        before = random_states(generators)
+        trace = _recorded(f, program, bound, args, kwargs)
+        if random_states(generators) == before:
+            return trace
+    raise UnstableProgramError(
+        f"{program.name} draws random numbers, which a replay would repeat for ever: draw "
+        "them outside and pass them as an argument"
+    )
+
+
+def _recorded(
+    f: Callable[..., Any],
+    program: Program,
+    bound: Bound,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Trace:
     tape = begin(f"the traced function {program.name}")
     variables = variables_on(tape, bound.leaves, bound.floats)
     count, twins = len(variables), None
@@ -34,9 +61,6 @@ def record(
         tape.traced = Strict(tape, tape.traced.name)
         count -= len(program.parameters.places)
         twins = Twins(program.parameters, variables[count:])
-    looked_at = [c for c in (captures, program.watched) if c is not None]
-    generators = [g for known in looked_at for g in known.generators]
-    before = random_states(generators)
 
     def run() -> Output:
         with recording_on(tape):
@@ -53,11 +77,6 @@ def record(
         abandon(tape)
         raise
     work = end(tape)
-    if random_states(generators) != before:
-        raise UnstableProgramError(
-            f"{program.name} draws random numbers, which a replay would repeat for ever: draw "
-            "them outside and pass them as an argument"
-        )
     if twins is not None:
         compare(f, args, kwargs, output.read(work.arrays["v"]))
     return Trace(tape, variables, output, work)
