@@ -682,6 +682,64 @@ class Tape:
 
         return draw_tape(self, y, **options)
 
+    def explain(
+        self,
+        y: Any = None,
+        *,
+        seed: Any = None,
+        names: Any = None,
+        wrt: Any = None,
+        steps: int = 50,
+        digits: int = 6,
+    ) -> Any:
+        """How the derivatives of `y`, or of the only result, come about, as a lecture writes it.
+
+        The result prints as text; `.markdown()` and `.latex()` are the same with formulas, and
+        notebooks show those.  Symbols come first and numbers second; where several paths meet,
+        each is shown, and then the total.  Arrays are shown with the shapes of their Jacobians.
+
+        `names` gives names to values, ``locals()`` for instance; others are called by letters, or
+        on long tapes v and the number of their instruction.  `wrt`, a value or a list of them, are
+        the inputs whose derivatives are wanted.  An array `y` needs a `seed` of its shape.  `steps`
+        limits the operations that are shown, `digits` the digits of numbers.
+
+        Raises `ArgumentError` for a `y` of another tape or without a seed, and for a tape after
+        the passes.
+
+        >>> import ndtape as nt
+        >>> a, b = nt.var(3.0, name="a"), nt.var(2.0, name="b")
+        >>> with nt.Tape() as tape:
+        ...     e = (a + b) * (b + 1)
+        >>> print(tape.explain(e))
+        The program
+             a = 3                                                         input
+             b = 2                                                         input
+             c = a + b = 3 + 2 = 5
+             d = b + 1 = 2 + 1 = 3
+             e = c·d = 5·3 = 15
+        <BLANKLINE>
+        The walk back from e
+             de/de = 1
+          1. through e = c·d
+             de/dc = d = 3
+             de/dd = c = 5
+          2. through d = b + 1; de/dd = 5 is already computed
+             de/db = de/dd · dd/db = 5 · 1 = 5                             path 1 of 2
+          3. through c = a + b; de/dc = 3 is already computed
+             de/da = de/dc · dc/da = 3 · 1 = 3
+             de/db = de/dc · dc/db = 3 · 1 = 3                             path 2 of 2
+             de/db = de/dd · dd/db + de/dc · dc/db = 5 + 3 = 8             total
+        <BLANKLINE>
+        The result
+             de/da = 3
+             de/db = 8
+        """
+        from .explain import explain
+
+        return explain(
+            self, y, seed=seed, names=names, wrt=wrt, steps=steps, digits=digits
+        )
+
     def where(self, i: int) -> str:
         """``file:line`` of the user's code that recorded instruction i, "" where not known."""
         lines = self.whole().lines

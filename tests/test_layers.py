@@ -95,12 +95,16 @@ LAYERS = [
     {"nn"},
     {"check", "lowlevel", "optimising", "config"},
     {"graph"},
+    {"explain", "profile"},
     {"pictures"},
     {"compiled"},
+    {"parallel"},
     {"__init__", "__main__"},
 ]
 PACKAGES = (
     "compiled",
+    "explain",
+    "profile",
     "graph",
     "passes",
     "patterns",
@@ -112,6 +116,7 @@ PACKAGES = (
     "numpy",
     "primitives",
     "solvers",
+    "parallel",
 )
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
@@ -177,7 +182,8 @@ def test_tape_knows_no_sweep_and_sweeps_know_no_tape():
 
 def test_only_run_calls_compiled_code():
     for name in MODULES:
-        # Passes fold constants and find what is dead by sweeps over code of their own.
+        # Passes fold constants and find what is dead by sweeps over code of their own; show_config
+        # says which BLAS kernels call.
         known = name in ("run", "codegen", "passes._walking", "config")
         if not known and name.partition(".")[0] != "kernels":
             assert not {"_sweeps", "_maps", "kernels"} & set(imports(name)), name

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, TapeError
-from ..ops import INPUT_CODE, WIDE_CODES
+from ..ops import FIRST_WIDE, INPUT_CODE, WIDE_CODES
 from ..passes.optimised import OptimisedTape
 from ..record import core
 from ..record.arrays import Array
@@ -17,13 +17,14 @@ from ..record.backward import root_of
 from ..record.core import Recorder
 from ..record.values import Leaf, Var
 from ..run import Flip, Workspace
-from ..tape import Instruction, Tape, line_number
+from ..tape import SLOT_MASK, Instruction, Tape, line_number
 from .model import CONSTANT, INPUT, OPERATION, PARAMETER, Edge, Graph, Node
 from .naming import invented, slots_of, users_names
 from .notation import numeral
 from .reading import Read, Shape, reads, result_shape
 
 INPUTS = {INPUT_CODE, WIDE_CODES["wide_input"]}
+INPUTS_SHOWN = 24  # of a long program
 HIDDEN = {"guard", "skip"}  # instructions that compute nothing
 
 
@@ -35,15 +36,16 @@ def graph_of(
     seed: Any = None,
     names: Mapping[str, Any] | None = None,
     wrt: Any = None,
-    instructions: range | None = None,
+    instructions: Iterable[int] | None = None,
+    most: int | None = None,
 ) -> Graph:
     """The graph of a tape: of everything on it, or of what the value (or slot) `of` depends on.
 
     Values are those of the inputs when they were recorded.  Adjoints are those of `of`, or of the
     only result, if that is a single number or has a `seed` of its own shape.  `names` gives names
     to values, such as ``locals()``; `wrt`, a value or a list of them, says which inputs derivatives
-    are wanted of, and makes parameters of the others.  `instructions` limits the graph to a piece
-    of the tape and the operands that it reads.
+    are wanted of, and makes parameters of the others.  `instructions` limits the graph to some of
+    them and the operands that they read, `most` to the last so many operations.
 
     Raises `ArgumentError` for values of another tape, and for a tape after the passes, whose slots
     are used several times: draw the one that was recorded.
@@ -76,7 +78,7 @@ def graph_of(
     builder.wanted = None if wrt is None else _wanted(tape, wrt)
     with core.growth if tape.calls else nullcontext():
         builder.sweep(root, size, adjoints, seed)
-    return builder.build(instructions)
+    return builder.build(instructions, most)
 
 
 def _place(tape: Tape, of: Any) -> tuple[Recorder, int, int]:
@@ -120,6 +122,7 @@ class _Builder:
         self.g: np.ndarray | None = None
         self.mark: np.ndarray | None = None
         self.lines: dict[Any, str] = {}
+        self.cut: set[int] = set()  # instructions whose own operands the graph leaves out
 
     # --- numbers ----------------------------------------------------------------------------------
 
@@ -159,39 +162,77 @@ class _Builder:
 
     # --- nodes and edges --------------------------------------------------------------------------
 
-    def build(self, instructions: range | None) -> Graph:
+    def build(self, instructions: Iterable[int] | None, most: int | None) -> Graph:
         graph = Graph(self.tape, self.work.array("v"))
-        for i in self._chosen(instructions):
+        wanted = self._needed()
+        if most is not None and len(wanted) > most:
+            instructions = self._last(wanted, most)
+        chosen = wanted.tolist()
+        if instructions is not None:
+            needed = set(chosen)
+            inside = [i for i in instructions if i in needed]
+            self.cut = self._operands(inside) - set(inside)
+            chosen = sorted({*inside, *self.cut})
+        for i in chosen:
             instruction = self.tape.instruction(i)
             if instruction.name not in HIDDEN:
                 self._add(graph, instruction)
         self._name(graph)
         graph.results = self._results(graph)
+        if instructions is not None:
+            self._count_unseen(graph, np.setdiff1d(wanted, inside))
         return graph
 
-    def _chosen(self, instructions: range | None) -> list[int]:
-        """The instructions that the root depends on; of a piece, also the operands it reads."""
+    def _needed(self) -> np.ndarray:
+        """The instructions that the root depends on, or all."""
         n = len(self.tape)
-        wanted = np.ones(n, bool)
-        if self.mark is not None and n:
-            top = self.tape.index_of_slot(len(self.mark) - 1) + 1
-            firsts = self.tape.result_slots(0, top)
-            wanted[:] = False
-            wanted[:top] = np.bitwise_or.reduceat(self.mark[: self.tape.slots], firsts) & 1
-        if instructions is not None:
-            inside = [i for i in instructions if wanted[i]]
-            operands = {self.tape.index_of_slot(read.first) for i in inside
-                        for read in reads(self.tape, self.tape.instruction(i))
-                        if read.first >= 0}  # fmt: skip
-            self.inside = set(inside)
-            return sorted(operands | self.inside)
-        self.inside = set()
-        return np.flatnonzero(wanted).tolist()
+        if self.mark is None or not n:
+            return np.arange(n)
+        top = self.tape.index_of_slot(len(self.mark) - 1) + 1
+        firsts = self.tape.result_slots(0, top)
+        marks = np.bitwise_or.reduceat(self.mark[: self.tape.slots], firsts) & 1
+        return np.flatnonzero(marks)
+
+    def _last(self, wanted: np.ndarray, most: int) -> list[int]:
+        """The last operations, and the first inputs."""
+        inputs = np.isin(self.tape.columns()["op"][wanted], list(INPUTS))
+        some = wanted[inputs][:INPUTS_SHOWN].tolist()
+        return some + wanted[~inputs][-most:].tolist()  # type: ignore[no-any-return]
+
+    def _operands(self, instructions: list[int]) -> set[int]:
+        """The instructions whose results some instructions read."""
+        return {
+            self.tape.index_of_slot(read.first)
+            for i in instructions
+            if self.tape.instruction(i).opcode.code not in INPUTS
+            for read in reads(self.tape, self.tape.instruction(i))
+            if read.first >= 0
+        }
+
+    def _count_unseen(self, graph: Graph, others: np.ndarray) -> None:
+        """How often instructions that are left out read the nodes that are here."""
+        columns = self.tape.columns()
+        codes = columns["op"][others]
+        graph.left_out = int(np.count_nonzero(~np.isin(codes, list(INPUTS))))
+        firsts = [np.zeros(0, np.int64)]
+        for j, name in enumerate("abc"):
+            slots = columns[name][others][SLOT_MASK[codes, j]].astype(np.int64)
+            firsts.append(slots)
+        for i in others[codes >= FIRST_WIDE].tolist():
+            instruction = self.tape.instruction(i)
+            if instruction.opcode.code not in INPUTS:
+                found = [read.first for read in reads(self.tape, instruction)]
+                firsts.append(np.array(found, np.int64))
+        read = np.concatenate(firsts)
+        for slot, node in graph.by_slot.items():
+            here = (read >= slot) & (read < slot + max(node.size, 1))
+            if count := int(np.count_nonzero(here)):
+                graph.unseen[node.index] = count
 
     def _add(self, graph: Graph, instruction: Instruction) -> None:
         """A node, behind the constants that it uses, with its edges."""
         is_input = instruction.opcode.code in INPUTS
-        cut = bool(self.inside) and instruction.position not in self.inside
+        cut = instruction.position in self.cut
         read = [] if is_input or cut else reads(self.tape, instruction)
         shape = self._shape(graph, instruction, read)
         parents = [graph.by_slot[r.first] if r.first >= 0

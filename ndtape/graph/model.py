@@ -64,9 +64,14 @@ class Node:
             return rules.number(self.value)
         if self.kind != OPERATION:
             return ast.Name(self.name)
-        operands = [edge.operand_formula for edge in self.inputs]
+        return self.applied([edge.operand_formula for edge in self.inputs])
+
+    def applied(self, operands: list[Formula]) -> Formula:
+        """Its operation on other operands."""
         row = row_of(self._instruction)
         if row is not None:
+            if row.name == "multiply" and self.graph.nodes[self.inputs[1].parent].kind == CONSTANT:
+                operands = operands[::-1]  # a number stands in front
             return expression(row, operands)
         if self.op == "dot":
             product = Product(loops_of(self.graph.tape, self._instruction), *operands).text
@@ -225,7 +230,9 @@ class Edge:
 class Graph:
     """Nodes in the order of execution, and the edges between them; see `graph_of`.
 
-    `results` are the numbers of the nodes that were asked for, or that nothing reads.
+    `results` are the numbers of the nodes that were asked for, or that nothing reads.  Of a piece
+    of a program, `left_out` counts the operations that are missing, and `unseen`, by numbers of
+    nodes, how often those read the nodes that are here.
     """
 
     def __init__(self, tape: Tape, v: np.ndarray) -> None:
@@ -235,6 +242,8 @@ class Graph:
         self.edges: list[Edge] = []
         self.results: list[int] = []
         self.by_slot: dict[int, Node] = {}  # first slot -> node
+        self.left_out = 0
+        self.unseen: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"<graph of {len(self.nodes)} nodes and {len(self.edges)} edges>"

@@ -73,7 +73,11 @@ def latex_numeral(text: str) -> str:
 class Writer:
     """Writes expressions; the two kinds differ in the signs for the same things."""
 
+    latex = False
     times, minus, outer = "·", "−", " ⊗ "
+
+    def __init__(self, digits: int = DIGITS) -> None:
+        self.digits = digits
 
     def name(self, text: str) -> str:
         return text
@@ -82,7 +86,11 @@ class Writer:
         return TEXT_SIGNS.get(operator, operator)
 
     def numeral(self, x: float) -> str:
-        return numeral(x)
+        return numeral(x, self.digits)
+
+    def numerals(self, x: Any) -> str:
+        """A number, or the first few of an array."""
+        return numerals(x, self.digits)
 
     def function(self, name: str, args: list[Node]) -> Piece:
         inside = ", ".join(map(self.write, args))
@@ -94,19 +102,19 @@ class Writer:
         return f"{self._factor(left)}/{self._factor(right, POWER)}", PRODUCT
 
     def power(self, base: Node, exponent: Node) -> Piece:
-        x, n = self._within(base, ATOM), literal(exponent)
+        x, n = self.within(base, ATOM), literal(exponent)
         if n is not None and n == int(n) and abs(n) < 1000:
             return x + str(int(n)).translate(SUPERSCRIPT), ATOM
-        return f"{x}^{self._within(exponent, ATOM)}", POWER
+        return f"{x}^{self.within(exponent, ATOM)}", POWER
 
     def root(self, x: Node) -> Piece:
-        return f"√{self._within(x, ATOM)}", ATOM
+        return f"√{self.within(x, ATOM)}", ATOM
 
     def size(self, x: Node) -> Piece:
         return f"|{self.write(x)}|", ATOM
 
     def kron(self, x: Node, y: Node) -> Piece:
-        return f"{self._within(x, ATOM)}{self.outer}{self._within(y, ATOM)}", PRODUCT
+        return f"{self.within(x, ATOM)}{self.outer}{self.within(y, ATOM)}", SUM
 
     def diagonal(self, x: Node) -> Piece:
         return f"{self.head('diag')}{self.brackets(self.write(x))}", ATOM
@@ -117,7 +125,8 @@ class Writer:
     def _plain(self, node: Node) -> bool:
         return isinstance(node, ast.Name) or (literal(node) or -1.0) >= 0
 
-    def _within(self, node: Node, level: int) -> str:
+    def within(self, node: Node, level: int) -> str:
+        """The text, in brackets where it holds together less than that."""
         text, holds = self._piece(node)
         return text if holds >= level else f"({text})"
 
@@ -128,7 +137,7 @@ class Writer:
         if isinstance(node, ast.Name):
             return self.name(node.id), ATOM
         if isinstance(node, ast.UnaryOp):
-            return f"{self.minus}{self._within(node.operand, PRODUCT)}", SUM
+            return f"{self.minus}{self.within(node.operand, PRODUCT)}", SUM
         if isinstance(node, ast.BinOp):
             return self._pair(node)
         assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
@@ -141,8 +150,8 @@ class Writer:
         if isinstance(node.op, ast.Mult):
             return f"{self._factor(left)}{self.times}{self._factor(right)}", PRODUCT
         if isinstance(node.op, ast.Add):
-            return f"{self.write(left)} + {self._within(right, PRODUCT)}", SUM
-        return f"{self.write(left)} {self.minus} {self._within(right, PRODUCT)}", SUM
+            return f"{self.write(left)} + {self.within(right, PRODUCT)}", SUM
+        return f"{self.write(left)} {self.minus} {self.within(right, PRODUCT)}", SUM
 
     def _factor(self, node: Node, level: int = PRODUCT) -> str:
         """One that others may follow: ``cos(a)``, not ``cos a``."""
@@ -169,19 +178,23 @@ class Writer:
         if name in special:
             return special[name](*args)
         if name in SYMBOLS and len(args) == 2:
-            left, right = (self._within(x, PREFIX) for x in args)
+            left, right = (self.within(x, PREFIX) for x in args)
             return f"{left} {self.sign(SYMBOLS[name])} {right}", SUM
         return self.function(name, args)
 
 
 class LatexWriter(Writer):
+    latex = True
     times, minus, outer = r" \cdot ", "-", r" \otimes "
 
     def name(self, text: str) -> str:
         return latex_name(text)
 
     def numeral(self, x: float) -> str:
-        return latex_numeral(numeral(x))
+        return latex_numeral(numeral(x, self.digits))
+
+    def numerals(self, x: Any) -> str:
+        return latex_numeral(numerals(x, self.digits))
 
     def head(self, function: str) -> str:
         if function in LATEX_FUNCTIONS:
@@ -198,7 +211,7 @@ class LatexWriter(Writer):
         return rf"\frac{{{self.write(left)}}}{{{self.write(right)}}}", ATOM
 
     def power(self, base: Node, exponent: Node) -> Piece:
-        return f"{self._within(base, ATOM)}^{{{self.write(exponent)}}}", POWER
+        return f"{self.within(base, ATOM)}^{{{self.write(exponent)}}}", POWER
 
     def root(self, x: Node) -> Piece:
         return rf"\sqrt{{{self.write(x)}}}", ATOM

@@ -33,8 +33,6 @@ def expression(row: Op, operands: list[Node]) -> Node:
     """What an operation computes, as users write it: operators as such, all else by its name."""
     if row.name in ("square", "cube"):
         return call("power", operands[0], number(2 if row.name == "square" else 3))
-    if row.name == "multiply" and literal(operands[1]) is not None:  # the number stands in front
-        operands = operands[::-1]
     if row.name in {*SYNTAX.values(), "reciprocal", "muladd"}:
         return _filled(parse(row.z), dict(zip(row.operands, operands, strict=True)))
     return call(row.name, *operands)
