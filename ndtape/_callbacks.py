@@ -27,7 +27,7 @@ from numba.extending import (
     unbox,
 )
 
-from ._jit import FLAGS, Sweep, _Announcing, _with_cache, call_at, f8_at, u8, u8_at
+from ._jit import FLAGS, Announcing, Sweep, _with_cache, call_at, f8_at, u8, u8_at
 from .ops import FLIPPED, FRAME, table_hash
 
 V, G, STATUS = (FRAME.index(name) for name in ("v", "g", "status"))
@@ -151,7 +151,7 @@ class Callback(Sweep):
         of_addresses = types.float64(u8, types.int64, u8, u8)
 
         def build(cache: bool) -> Any:
-            return numba.cfunc(of_addresses, cache=cache, pipeline_class=_Announcing, **FLAGS)(
+            return numba.cfunc(of_addresses, cache=cache, pipeline_class=Announcing, **FLAGS)(
                 self.function
             )
 

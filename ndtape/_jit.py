@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import operator
 import pickle
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from ._version import __version__
+from .notices import compiling, notice
 from .ops import FRAME, PLAN
 
 # "numpy": 1/0 is inf.  Never fastmath: nan and signed zeros must survive.
@@ -122,16 +122,16 @@ def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 SIGNATURE = types.int64(u8, u8, u8)  # status (frame, lo, hi)
 
 
-class _Announcing(Compiler):
-    """Numba enters its pipeline only when the cache has nothing: the moment to tell the user."""
+class Announcing(Compiler):
+    """Numba enters its pipeline only when the cache has nothing: the moment to tell the user.
+
+    A function that was written for one of the user's is told by that one's name, `stands_for`.
+    """
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:
-        notice(
-            f"compiling the sweeps for this machine, a few seconds, once ({func.__name__} first); "
-            "`python -m ndtape warmup` does it ahead of time"
-        )
         compiled_afresh.add(func.__name__)
-        return super().compile_extra(func)
+        with compiling(func.__name__, getattr(func, "stands_for", None)):
+            return super().compile_extra(func)
 
 
 class Sweep:
@@ -157,7 +157,7 @@ class Sweep:
         start = time.perf_counter()
 
         def build(cache: bool) -> Any:
-            return numba.cfunc(SIGNATURE, cache=cache, pipeline_class=_Announcing, **FLAGS)(
+            return numba.cfunc(SIGNATURE, cache=cache, pipeline_class=Announcing, **FLAGS)(
                 self.function
             )
 
@@ -334,7 +334,8 @@ def entry(name: str) -> Callable[..., Any]:
 
     def build(cache: bool) -> Any:
         nogil = name == "releasing"
-        return numba.njit(signature_, cache=cache, nogil=nogil, **FLAGS)(function)
+        options = {"cache": cache, "nogil": nogil, "pipeline_class": Announcing, **FLAGS}
+        return numba.njit(signature_, **options)(function)
 
     dispatcher = _with_cache(build)
     _alive.append(dispatcher)
@@ -344,12 +345,3 @@ def entry(name: str) -> Callable[..., Any]:
 
 _alive: list[Any] = []
 compiled_afresh: set[str] = set()  # names that the disk cache did not have
-_said: set[str] = set()
-
-
-def notice(text: str) -> None:
-    """Say `text` on stderr, once a process."""
-    key = text.split(",")[0]
-    if key not in _said:
-        _said.add(key)
-        print(f"ndtape: {text}", file=sys.stderr, flush=True)

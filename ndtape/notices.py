@@ -20,7 +20,6 @@ from .errors import ArgumentError
 VARIABLE = "NDTAPE_QUIET"
 PATIENCE = 1.0  # seconds of compiling, in all, before it is told
 WIPE = "\r\x1b[2K"  # to the first column, and the line away
-ADVICE = "once for this machine; `python -m ndtape warmup` does it ahead of time"
 
 _chosen: bool | None = None
 _said: set[str] = set()
@@ -114,10 +113,10 @@ class _Compiling:
                 return
             if is_terminal(sys.stderr):
                 self.shown = sys.stderr
-                _write(self.shown, f"{WIPE}ndtape: compiling {what}, {ADVICE}")
+                _write(self.shown, f"{WIPE}ndtape: {what}")
             elif not self.told:
                 self.told = True
-                _write(sys.stderr, f"ndtape: compiling {what} and what else is needed, {ADVICE}\n")
+                _write(sys.stderr, f"ndtape: {what}\n")
 
 
 def _write(stream: Any, text: str) -> None:
@@ -132,8 +131,15 @@ _compiling = _Compiling()
 
 
 @contextmanager
-def compiling(what: str) -> Iterator[None]:
-    """Around something that is compiled: tell it if it takes long."""
+def compiling(name: str, users: str | None = None) -> Iterator[None]:
+    """Around something that is compiled, for one of the user's functions or for any: tell it if
+    it takes long."""
+    what = f"compiling {users}, once for these types of arguments"
+    if users is None:
+        what = (
+            f"compiling {name.strip('_')} and what else is needed, once for this machine; "
+            "`python -m ndtape warmup` does it ahead of time"
+        )
     start = time.perf_counter()
     timer = _compiling.begin(what)
     try:

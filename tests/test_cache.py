@@ -20,8 +20,11 @@ import ndtape
 import ndtape.__main__ as command
 
 PACKAGE = Path(ndtape.__file__).parent
-GRADIENT = "import ndtape as nt; x = nt.var(3.0); (x**2).backward(); print(x.grad)"
-NOTICE = "ndtape: compiling the sweeps for this machine"
+GRADIENT = (  # all compiling is told, however short
+    "import ndtape as nt; from ndtape import notices; notices.PATIENCE = 0.0;"
+    "x = nt.var(3.0); (x**2).backward(); print(x.grad)"
+)
+NOTICE = "ndtape: compiling "
 NO_FOLDER = "ndtape: no folder for the compile cache can be written; set NUMBA_CACHE_DIR to one"
 OVERRIDE, SEARCH = 1, 2  # capabilities by which root reads and writes everything
 DROP_FROM_BOUNDING_SET = 24

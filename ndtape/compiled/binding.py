@@ -10,15 +10,12 @@ from typing import Any
 import numba
 from numba.core.dispatcher import Dispatcher
 
-from .._jit import FLAGS
+from .._jit import FLAGS, Announcing
 from .dataflow import LinearCompiler, TapeCompiler
-from .namespace import Namespace, replaced
+from .namespace import PLAIN, Namespace, replaced
 from .types import FINGERPRINT, LINEAR, TAPE
 
-PIPELINES: dict[str, Any] = {
-    LINEAR: {"pipeline_class": LinearCompiler},
-    TAPE: {"pipeline_class": TapeCompiler},
-}
+PIPELINES = {PLAIN: Announcing, LINEAR: LinearCompiler, TAPE: TapeCompiler}
 
 
 def names_of(code: python_types.CodeType) -> list[str]:
@@ -66,9 +63,10 @@ class Binding:
         )
         bound.__kwdefaults__ = f.__kwdefaults__
         bound.__module__, bound.__qualname__ = f.__module__, f.__qualname__
-        made = self._made[id(f)] = numba.njit(**PIPELINES.get(self.mode, {}), **FLAGS)(
-            bound
-        )  # before it meets itself
+        bound.__dict__["stands_for"] = f.__qualname__
+        pipeline = PIPELINES[self.mode]
+        # Before it meets itself:
+        made = self._made[id(f)] = numba.njit(pipeline_class=pipeline, **FLAGS)(bound)
         self._note(code_text(f.__code__), f.__defaults__, repr(f.__kwdefaults__))
         names = names_of(f.__code__)
         for name in names:

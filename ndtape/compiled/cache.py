@@ -14,7 +14,8 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 
-from .._jit import FLAGS, notice
+from .._jit import FLAGS, Announcing
+from ..notices import notice
 
 
 class DigestCache(FunctionCache):
@@ -61,5 +62,7 @@ def is_on_disk(dispatcher: Any, args: tuple[Any, ...]) -> bool:
     return cache._cache_file.load(key) is not None
 
 
-def compiled(function: Any) -> Any:
-    return numba.njit(**FLAGS)(function)
+def compiled(function: Any, stands_for: str) -> Any:
+    """Numba's dispatcher of a function that was written to call one of the user's."""
+    function.stands_for = stands_for
+    return numba.njit(pipeline_class=Announcing, **FLAGS)(function)

@@ -195,7 +195,7 @@ def entry(f: Any, structure: Any, mode: str) -> Any:
         f"    return {answer.format(call)}\n",
         space,
     )
-    return compiled(space["entry"])
+    return compiled(space["entry"], f.py_func.__qualname__)
 
 
 def _argument(structure: Any, leaves: list[str], space: dict[str, Any]) -> str:
