@@ -20,6 +20,7 @@ class Drawing:
 
     `str()` is its SVG, and a notebook shows it.  `frames` are the steps of the walk, a drawing
     each, with nothing moving from one to the next, and `steps` the lines printed below them.
+    `solution` is that of a quiz (``blank=True``), else None.
 
     >>> import ndtape as nt
     >>> a, b = nt.var(2.0, name="a"), nt.var(3.0, name="b")
@@ -38,8 +39,9 @@ class Drawing:
         layout: Layout,
         steps: Callable[[], Sequence[Scene]] = tuple,
         arrangement: tuple[str, str | None] = ("down", None),
+        solution: Drawing | None = None,
     ) -> None:
-        self.scene, self.layout = scene, layout
+        self.scene, self.layout, self.solution = scene, layout, solution
         self._steps, self._arrangement = steps, arrangement
 
     @cached_property
@@ -80,12 +82,18 @@ class Drawing:
         return self.svg
 
     def _repr_html_(self) -> str:
-        return f'<div style="overflow:auto">{self.svg}</div>'
+        return f'<div style="overflow:auto">{self.svg}</div>' + self._solved()
+
+    def _solved(self) -> str:
+        """The solution of a quiz, folded away."""
+        if self.solution is None:
+            return ""
+        return f"<details><summary>Solution</summary>{self.solution.svg}</details>"
 
     def html(self, frames: bool = False) -> str:
         """A page that holds the picture, or with `frames` all steps to leaf through."""
         drawings = self.frames if frames and self.frames else (self,)
-        return page(self.scene.title, [drawing.svg for drawing in drawings])
+        return page(self.scene.title, [drawing.svg + drawing._solved() for drawing in drawings])
 
     def png(self, scale: float = 2.0) -> bytes:
         """The picture in pixels; needs the package cairosvg (ImportError without)."""

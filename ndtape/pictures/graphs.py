@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..explain.steps import derivative
 from ..graph.model import CONSTANT, OPERATION, PARAMETER, Edge, Graph, Node
 from ..graph.notation import numeral
 from .metrics import shortened
@@ -105,7 +106,7 @@ class Painter:
 
     def derivative(self, node: Node) -> str:
         """The name of an adjoint: ``de/db``."""
-        return f"d{self.result}/d{node.name}"
+        return derivative(self.result, node.name)
 
     def tip(self, node: Node) -> str:
         """What a mouse finds out: everything, with more digits."""
@@ -194,7 +195,7 @@ class Painter:
         if self.options.blank or not edge.differentiable:
             return ""
         rows, columns = edge.jacobian_shape
-        return (f"d{child.name}/d{parent.name}{edge.part} = {edge.symbolic}\n"
+        return (f"{derivative(child.name, parent.name + edge.part)} = {edge.symbolic}\n"
                 f"Jacobian {rows}×{columns}")  # fmt: skip
 
     # --- operations on the edges ------------------------------------------------------------------

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TypeAlias
 
 from ..errors import ArgumentError
-from .scene import Arrow, Scene, room
+from .scene import Arrow, Scene, extent, room
 
 Point: TypeAlias = tuple[float, float]
 Size: TypeAlias = tuple[float, float]
@@ -33,13 +33,17 @@ ENGINES = ("graphviz", "grandalf")
 
 @dataclass(frozen=True)
 class Layout:
-    """Centres and sizes of boxes and labels by key, ways of arrows by key, and the whole size."""
+    """Centres and sizes of boxes and labels by key, ways of arrows by key, and the whole size.
+
+    `caption` is the height of the lines at the bottom.
+    """
 
     places: dict[str, Point]
     sizes: dict[str, Size]
     ways: dict[str, list[Point]]
     width: float
     height: float
+    caption: float
 
 
 def available() -> tuple[str, ...]:
@@ -90,7 +94,8 @@ def arrange(scenes: list[Scene], direction: str = "down", engine: str | None = N
     joined: dict[str, list[Point]] = {}
     for (key, _), way in zip(links, ways, strict=True):
         joined[key] = joined[key] + way[1:] if key in joined else way
-    return _moved(places, sizes, joined)
+    captions = [extent(scene.caption) for scene in scenes]
+    return _moved(places, sizes, joined, [max(numbers) for numbers in zip(*captions, strict=True)])
 
 
 def _crowded(arrows: list[Arrow], sizes: dict[str, Size]) -> list[str]:
@@ -113,9 +118,12 @@ def _links(arrows: list[Arrow], sizes: dict[str, Size]) -> tuple[list[tuple[str,
 
 
 def _moved(
-    places: dict[str, Point], sizes: dict[str, Size], ways: dict[str, list[Point]]
+    places: dict[str, Point],
+    sizes: dict[str, Size],
+    ways: dict[str, list[Point]],
+    caption: list[float],
 ) -> Layout:
-    """With the upper left corner in the margin."""
+    """With the upper left corner in the margin, and a caption of that size below."""
     left, top, right, bottom = [], [], [], []
     for key, (x, y) in places.items():
         wide, high = sizes[key]
@@ -129,10 +137,13 @@ def _moved(
         top += [y for _, y in way]
         bottom += [y for _, y in way]
     x0, y0 = min(left, default=0.0) - MARGIN, min(top, default=0.0) - MARGIN
+    width, height = max(right, default=0.0) - x0, max(bottom, default=0.0) - y0
+    x0 -= max(caption[0] + MARGIN - width, 0.0) / 2
     return Layout(
         {key: (x - x0, y - y0) for key, (x, y) in places.items()},
         sizes,
         {key: [(x - x0, y - y0) for x, y in way] for key, way in ways.items()},
-        max(right, default=0.0) - x0 + MARGIN,
-        max(bottom, default=0.0) - y0 + MARGIN,
+        max(width, caption[0] + MARGIN) + MARGIN,
+        height + MARGIN + (caption[1] + MARGIN if caption[1] else 0.0),
+        caption[1],
     )

@@ -64,10 +64,7 @@ def _points(points: Iterable[Point]) -> str:
 
 def write(scene: Scene, layout: Layout) -> str:
     """The SVG of a scene."""
-    wide, caption = extent(scene.caption)
-    width = max(layout.width, wide + 2 * MARGIN)
-    height = layout.height + (caption + MARGIN if scene.caption else 0)
-    shift = (width - layout.width) / 2
+    width, height = layout.width, layout.height
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{math.ceil(width)}" '
         f'height="{math.ceil(height)}" viewBox="0 0 {_number(width)} {_number(height)}" '
@@ -75,14 +72,12 @@ def write(scene: Scene, layout: Layout) -> str:
         f"font-family={_attribute(metrics.FONT)}>",
         f"<title>{clean(scene.title)}</title>",
         _rectangle((width / 2, height / 2), (width, height), 'class="ground" fill="#ffffff"'),
-        f'<g transform="translate({_number(shift)},0)">',
         *(_edge(arrow, layout) for arrow in scene.arrows),
         *(_label(arrow, layout) for arrow in scene.arrows if arrow.lines),
         *(_box(box, layout) for box in scene.boxes),
-        "</g>",
     ]
     if scene.caption:
-        centre = (width / 2, layout.height + caption / 2)
+        centre = (width / 2, height - MARGIN - layout.caption / 2)
         parts.append(f'<g class="caption">{_text(scene.caption, centre)}</g>')
     return "\n".join([*parts, "</svg>\n"])
 

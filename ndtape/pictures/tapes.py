@@ -16,8 +16,10 @@ from ..record.values import Leaf, Var
 from ..tape import Tape
 from .drawing import Drawing
 from .folding import INPUTS, Program
+from .frames import forward_frames, reverse_frames
 from .graphs import Options, Painter
 from .layout import arrange
+from .scene import Scene
 from .summary import summarised
 
 LIMIT = 60  # operations that are drawn one by one
@@ -54,9 +56,17 @@ def draw_tape(
     graph = graph_of(tape, y, sweep == "reverse", seed=seed, names=names, wrt=wrt)
     if not graph.nodes:
         raise ArgumentError("there is nothing to draw: no operation was recorded on this tape")
-    painter = Painter(graph, Options(sweep, operations, digits, blank))
-    scene = painter.scene()
-    return Drawing(scene, arrange([scene], *where), arrangement=where)
+    scene = Painter(graph, Options(sweep, operations, digits)).scene()
+    frames = reverse_frames if sweep == "reverse" else forward_frames
+
+    def steps() -> list[Scene]:
+        return frames(scene, graph, digits)
+
+    if not blank:
+        return Drawing(scene, arrange([scene], *where), steps, where)
+    quiz = Painter(graph, Options(sweep, operations, digits, blank=True)).scene()
+    layout = arrange([scene, quiz], *where)
+    return Drawing(quiz, layout, solution=Drawing(scene, layout, steps, where))
 
 
 def root_of(tape: Tape, y: Any) -> tuple[Tape, int | None]:
