@@ -12,6 +12,7 @@ from . import nn as nn
 from . import numpy as numpy
 from . import optim as optim
 from . import primitives as _primitives  # noqa: F401  registers linear algebra, sorting ...
+from . import scipy as scipy
 from ._version import __version__ as __version__
 from .batch.vmap import vmap as vmap
 from .check import check_grads as check_grads

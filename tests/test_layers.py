@@ -89,6 +89,7 @@ LAYERS = [
     {"primitives"},
     {"vectors"},
     {"solvers"},
+    {"scipy"},
     {"batch"},
     {"batch.rows", "batch.vmap", "batch.gradients"},
     {"loops"},
@@ -115,6 +116,7 @@ PACKAGES = (
     "kernels",
     "numpy",
     "primitives",
+    "scipy",
     "solvers",
     "parallel",
 )

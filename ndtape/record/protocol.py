@@ -23,6 +23,8 @@ from .operators import COMPARISONS, LOGIC, OPERATORS, OWN_FILES, is_foreign, of_
 from .values import FUNCTIONS, Result, Var
 from .wide import dtype_of
 
+# Implementations of ufuncs that are no rows, by name; `ndtape.scipy.special` files its own.
+UFUNCS: dict[str, Callable[..., Any]] = {}
 ROW_OF_UFUNC = {name: row.name for row in ROWS.values() for name in [row.name, *row.ufunc.split()]}
 REDUCE = {"add": np.sum, "multiply": np.prod, "maximum": np.max, "minimum": np.min,
           "logical_and": np.all, "logical_or": np.any, "bitwise_and": np.all,
@@ -163,7 +165,7 @@ def _plainly(name: str, operands: tuple[Any, ...]) -> Any:
         operands = tuple(as_array(x).astype(float) if x.__class__ in LISTS else x for x in operands)
     row = ROW_OF_UFUNC.get(name)
     if row is None:
-        implementation = IMPLEMENTATIONS.get(getattr(np, name, None))
+        implementation = IMPLEMENTATIONS.get(getattr(np, name, None)) or UFUNCS.get(name)
         if implementation is None:
             raise unsupported(name)
         return implementation(*operands)
