@@ -19,7 +19,6 @@ from .check import check_grads as check_grads
 from .compiled.decorator import Jit as Jit
 from .compiled.decorator import jit as jit
 from .config import show_config as show_config
-from .config import show_config as show_config
 from .errors import ArgumentError as ArgumentError
 from .errors import BadTapeError as BadTapeError
 from .errors import ChangedShapeError as ChangedShapeError
@@ -67,7 +66,6 @@ from .losses import squared_error as squared_error
 from .lowlevel import LowLevel as LowLevel
 from .lowlevel import lowlevel as lowlevel
 from .notices import set_quiet as set_quiet
-from .notices import set_quiet as set_quiet
 from .numpy import fft as fft
 from .numpy import linalg as linalg
 from .numpy.creation import array as array
@@ -78,6 +76,7 @@ from .numpy.creation import zeros as zeros
 from .optimising import optimize as optimize
 from .patterns.pattern import Sparsity as Sparsity
 from .pictures import draw as draw
+from .progress import progress as progress
 from .record.arrays import Array as Array
 from .record.arrays import var as var
 from .record.backward import define as define

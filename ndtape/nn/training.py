@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..optim import Optimizer
+from ..progress import Progress
 from ..record.core import user_line
 from ..traced.function import Function, function
 from ..transforms.gradients import stop_gradient, value_and_grad
@@ -61,6 +62,7 @@ def truncated(
     optimizer: Optimizer | None = None,
     memory: Any = None,
     limit: float | None = None,
+    progress: str | None = None,
 ) -> Iterator[Trained]:
     """Truncated back-propagation through time: a generator that yields `Trained` a window.
 
@@ -80,6 +82,8 @@ def truncated(
     Between windows ``optimizer.update`` takes a step, with gradients clipped to the norm `limit`
     first, where one is given.  `memory` is the optimiser's state to go on with (``None``: a fresh
     one).  Without an optimiser the parameters stay as they are.
+
+    `progress` is the text of a bar (`nt.progress`) that shows windows done and the last loss.
 
     Raises `ArgumentError` where `back` is no whole number from 1 on or the loss returns no pair,
     and what `clip_by_global_norm` and the optimiser raise.
@@ -103,7 +107,16 @@ def truncated(
     _at_least_one("truncated: back", back)
     if optimizer is not None and memory is None:
         memory = optimizer.init(params)
-    return _over_windows(loss, params, state, windows, back, optimizer, memory, limit)
+    found = _over_windows(loss, params, state, windows, back, optimizer, memory, limit)
+    return found if progress is None else _watched(found, windows, progress)
+
+
+def _watched(found: Iterator[Trained], windows: Iterable[Any], text: str) -> Iterator[Trained]:
+    """The same with a bar, that shows the last loss."""
+    bar = Progress(found, text, len(windows) if isinstance(windows, Sized) else None)
+    for trained in bar:
+        bar.show(loss=trained.value)
+        yield trained
 
 
 def _over_windows(
