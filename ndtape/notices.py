@@ -8,6 +8,7 @@ told.  Processes of a pool say nothing: somebody else owns the screen.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -113,7 +114,8 @@ class _Compiling:
                 return
             if is_terminal(sys.stderr):
                 self.shown = sys.stderr
-                _write(self.shown, f"{WIPE}ndtape: {what}")
+                line = f"ndtape: {what}"[: shutil.get_terminal_size().columns - 1]
+                _write(self.shown, f"{WIPE}{line}")  # wiping takes one line of the screen
             elif not self.told:
                 self.told = True
                 _write(sys.stderr, f"ndtape: {what}\n")
