@@ -11,6 +11,7 @@
 from . import nn as nn
 from . import numpy as numpy
 from . import optim as optim
+from . import parallel as parallel
 from . import primitives as _primitives  # noqa: F401  registers linear algebra, sorting ...
 from . import scipy as scipy
 from ._version import __version__ as __version__
@@ -34,8 +35,10 @@ from .errors import MatrixError as MatrixError
 from .errors import MatrixShapeError as MatrixShapeError
 from .errors import NonFiniteError as NonFiniteError
 from .errors import NotPositiveDefiniteError as NotPositiveDefiniteError
+from .errors import NotRecordedError as NotRecordedError
 from .errors import PatternError as PatternError
 from .errors import ShapeError as ShapeError
+from .errors import ShardError as ShardError
 from .errors import SingularMatrixError as SingularMatrixError
 from .errors import SpentTapeError as SpentTapeError
 from .errors import TapeError as TapeError
@@ -44,6 +47,7 @@ from .errors import TapeFullError as TapeFullError
 from .errors import TooManyTapesError as TooManyTapesError
 from .errors import UnstableProgramError as UnstableProgramError
 from .errors import UnsupportedError as UnsupportedError
+from .files import load as load
 from .functions import *  # noqa: F403
 from .loops import schedules as schedules
 from .loops.scan import scan as scan

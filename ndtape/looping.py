@@ -91,9 +91,12 @@ class Form(NamedTuple):
 class LoopBody:
     """A body under one pattern of branches, its inputs in front in the order of `Form`."""
 
-    def __init__(self, tape: Tape, leading: int, results: np.ndarray) -> None:
+    def __init__(
+        self, tape: Tape, leading: int, results: np.ndarray, guards: Sequence[tuple[str, int]] = ()
+    ) -> None:
         self.tape = tape
         self.leading = leading  # instructions that are inputs
+        self.guards = guards  # file and line of each
         self.results = results  # rows (slot, size, place in the carry or -1 - number of ys)
         self.level = 0  # of the passes that it has gone through
         self.steps: list[Step] = []  # what these have done

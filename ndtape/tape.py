@@ -740,6 +740,31 @@ class Tape:
             self, y, seed=seed, names=names, wrt=wrt, steps=steps, digits=digits
         )
 
+    def save(self, path: Any, **results: Any) -> None:
+        """Write the tape to a file, which `nt.load` reads; `results` are values that get names.
+
+        `path` is a file's name or a binary file.  The file is an .npz: instructions, constants,
+        names, source lines and what loops and calls need, and no code.  Raises `TapeFileError` for
+        what another process could not know: primitives without a name, Python's own functions.
+
+        >>> import io, ndtape as nt
+        >>> x, file = nt.var(2.0, name="x"), io.BytesIO()
+        >>> with nt.Tape() as tape:
+        ...     y = nt.exp(x)
+        >>> tape.save(file, y=y)
+        >>> nt.load(file) == tape
+        True
+        """
+        from . import files
+
+        files.save(self, path, **results)
+
+    def __reduce__(self) -> Any:
+        """Copies and pickles are made by way of a file."""
+        from . import files
+
+        return files.loads, (files.saved_bytes(self),)
+
     def where(self, i: int) -> str:
         """``file:line`` of the user's code that recorded instruction i, "" where not known."""
         lines = self.whole().lines

@@ -76,6 +76,20 @@ class _Name(str):
     """The name of a field in a path."""
 
 
+def parts_of(x: Any) -> tuple[list[Any], Any]:
+    """The children of a container of a class of users, and what else is needed to build it."""
+    children, aux, *_ = optree.tree_flatten_one_level(x, namespace=NAMESPACE)
+    return list(children), aux
+
+
+def built(cls: type, aux: Any, children: Iterable[Any]) -> Any:
+    """A container of a registered class from what `parts_of` gives; raises `ArgumentError`."""
+    entry = optree.register_pytree_node.get(cls, namespace=NAMESPACE)
+    if entry is None or entry.namespace != NAMESPACE:
+        raise ArgumentError(f"{cls.__qualname__} is not registered: call nt.register_tree first")
+    return entry.unflatten_func(aux, list(children))
+
+
 # --- classes of users -----------------------------------------------------------------------------
 
 
@@ -140,7 +154,7 @@ def _register_dataclass(cls: type) -> None:
         static = tuple((name, getattr(x, name)) for name in fixed if hasattr(x, name))
         return [getattr(x, name) for name in present], (present, static), present
 
-    def rebuilt(aux: Any, children: Iterable[Any]) -> Any:
+    def again(aux: Any, children: Iterable[Any]) -> Any:
         present, static = aux
         x: Any = object.__new__(cls)
         for name, value in [*zip(present, children, strict=True), *static]:
@@ -151,5 +165,5 @@ def _register_dataclass(cls: type) -> None:
         if cls not in _dataclasses:  # another thread may have met it, too
             _dataclasses.add(cls)
             optree.register_pytree_node(
-                cls, parts, rebuilt, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE
+                cls, parts, again, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE
             )  # fmt: skip

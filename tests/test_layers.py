@@ -52,7 +52,7 @@ LAYERS = [
     {"record.core"},
     {"record.values", "record.scopes"},
     {"record.storage"},
-    {"record.arrays", "record.lifetime"},
+    {"record.arrays", "record.lifetime", "record.lookup"},
     {"record.operators", "record.operands", "record.tracing"},
     {"record.fast"},
     {"record.elementwise"},
@@ -96,6 +96,7 @@ LAYERS = [
     {"loops"},
     {"nn"},
     {"check", "lowlevel", "optimising", "config"},
+    {"files"},
     {"graph"},
     {"explain", "profile"},
     {"pictures"},
@@ -106,6 +107,7 @@ LAYERS = [
 PACKAGES = (
     "compiled",
     "explain",
+    "files",
     "profile",
     "graph",
     "passes",
@@ -123,7 +125,13 @@ PACKAGES = (
 )
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
-LATE: set[tuple[str, str]] = {("tape", "passes.difference"), ("tape", "pictures.tapes")}
+LATE: set[tuple[str, str]] = {
+    ("tape", "files"),
+    ("tape", "passes.difference"),
+    ("tape", "pictures.tapes"),
+    ("traced.function", "files"),
+    ("traced.function", "files.travel"),
+}
 
 
 def module_name(path):

@@ -153,7 +153,7 @@ class Body(NamedTuple):
             if spec.size:
                 rows.append((int(moved[slot]), spec.size, where))
         results = np.array(rows, np.int64).reshape(-1, 3)
-        return LoopBody(tape, leading, results)
+        return LoopBody(tape, leading, results, [(g.file, g.line) for g in self.guards])
 
 
 def inline(

@@ -22,6 +22,7 @@ from . import core
 from .arrays import Array, moves, normal, storages
 from .core import Recorder
 from .lifetime import common_tape
+from .lookup import named
 from .operators import apply
 from .scopes import place
 from .storage import ArrayLeaf
@@ -177,15 +178,16 @@ def _spend(tape: Recorder, inputs: list[tuple[int, Any]], mark: np.ndarray) -> N
     tape.any_spent = True
 
 
-def gradient(_: Recorder, y: Any, xs: Any) -> Any:
+def gradient(self: Recorder, y: Any, xs: Any) -> Any:
     """Derivatives of the scalar y with respect to xs, which stay usable: nothing is spent.
 
-    `xs` is a value or a list of values: leaves, intermediate results, arrays.  The answer is a
-    float, or an array of the shape of x, or a list of such, 0.0 where y does not depend on x.
+    `xs` is a value or a list of values: leaves, intermediate results, arrays; or their names, as in
+    ``tape["x"]``, and so may y be.  The answer is a float, or an array of the shape of x, or a list
+    of such, 0.0 where y does not depend on x.
     Raises `ArgumentError` if y is no scalar, or an x no recording value.
     """
     many = isinstance(xs, (list, tuple))
-    wanted = list(xs) if many else [xs]
+    y, *wanted = _by_name(self, [y, *(xs if many else [xs])])
     if not isinstance(y, (Var, Array)) or not all(isinstance(x, (Var, Array)) for x in wanted):
         raise ArgumentError("gradient(y, xs) takes a recording value y and recording values xs")
     if isinstance(y, Array) and y.size != 1:
@@ -226,16 +228,21 @@ def adjoint_of(tape: Recorder, x: Any, numbers: np.ndarray) -> Any:
     return total.astype(x.dtype) if x.dtype.kind == "f" else total
 
 
-def tangent(_: Recorder, ys: Any, xs: Any, seeds: Any = None) -> Any:
+def _by_name(tape: Recorder, values: list[Any]) -> list[Any]:
+    """Values, those that are given by name looked up on the tape."""
+    return [named(tape, x) if isinstance(x, str) else x for x in values]
+
+
+def tangent(self: Recorder, ys: Any, xs: Any, seeds: Any = None) -> Any:
     """Forward mode: how fast ys change when the leaves xs change with the speeds `seeds` (1 each).
 
     `ys` is a recording value or a list of them, and so is the answer, of floats or arrays; `xs` is
-    a leaf or a list of leaves, `seeds` a number or array of its shape, or a list.  A tangent that
-    is zero contributes exactly zero, even against an infinite partial derivative.  Raises
-    `ArgumentError` for anything else.
+    a leaf or a list of leaves, `seeds` a number or array of its shape, or a list.  Values may be
+    given by their names, as in ``tape["x"]``.  A tangent that is zero contributes exactly zero,
+    even against an infinite partial derivative.  Raises `ArgumentError` for anything else.
     """
-    wanted = list(ys) if isinstance(ys, (list, tuple)) else [ys]
-    leaves = list(xs) if isinstance(xs, (list, tuple)) else [xs]
+    wanted = _by_name(self, list(ys) if isinstance(ys, (list, tuple)) else [ys])
+    leaves = _by_name(self, list(xs) if isinstance(xs, (list, tuple)) else [xs])
     given = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(leaves)
     if not all(isinstance(y, (Result, Array)) for y in wanted) or not all(
         isinstance(x, Leaf) or (isinstance(x, Array) and x.is_leaf) for x in leaves

@@ -8,9 +8,11 @@ the tape it is a `call` instruction: the compiled sweep pauses there (about 2 us
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -79,6 +81,9 @@ class Primitive:
         self.selective = selective  # value and vjp ask for `wanted`: which operands matter
         self.__doc__ = doc or value.__doc__
         self.dtypes = dtypes
+        maker = sys._getframe(1).f_globals.get("__name__", "")
+        inside = maker.startswith(core.INSIDE[0]) and maker != __name__
+        _register(self, OURS if inside else "")
 
     def __captures__(self) -> Any:
         """What a traced function that calls this one depends on."""
@@ -89,6 +94,29 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+OURS = "ndtape:"  # in front of the names of the library's own, which users' may be like
+_registered: WeakValueDictionary[str, Primitive] = WeakValueDictionary()
+
+
+def _register(primitive: Primitive, prefix: str) -> None:
+    """Let files find the primitive by its name: of users', the last one that was made so."""
+    if prefix:
+        _registered.setdefault(prefix + primitive.name, primitive)
+    else:
+        _registered[primitive.name] = primitive
+
+
+def registered(name: str) -> Primitive | None:
+    """The primitive that files know by this name."""
+    return _registered.get(name)
+
+
+def registered_name(primitive: Any) -> str:
+    """The name that files know a primitive by; "" where that is another one, or none."""
+    name = str(getattr(primitive, "name", ""))
+    return next((n for n in (name, OURS + name) if _registered.get(n) is primitive), "")
 
 
 class Call:
@@ -425,6 +453,8 @@ def primitive(
     name: str = "",
 ) -> Primitive:
     """An operation of your own on arrays; see `Primitive` for what the functions are given.
+
+    Files (`tape.save`) know it by its `name`, by default that of the value function.
 
     >>> import ndtape as nt, numpy as np
     >>> def solve_vjp(w, x, A, b):

@@ -100,7 +100,7 @@ class Recorder(Tape):
 
     __slots__ = ("work", "inputs", "leaf_slots", "retained", "joined", "absorbed", "kept", "ended",
                  "any_spent", "compact_at", "compact_slots", "entered", "known_arrays",
-                 "places", "traced", "scope")  # fmt: skip
+                 "places", "traced", "scope", "results")  # fmt: skip
 
     def __init__(self, lines: bool = False) -> None:
         super().__init__()
@@ -127,6 +127,7 @@ class Recorder(Tape):
         self.entered: list[weakref.ref[Recorder] | None] = []  # what was current, a `with` each
         self.traced: Any = None  # what Python has seen of its numbers, if it will be replayed
         self.scope: Any = None  # of a loop's body: what it uses from outside
+        self.results: dict[str, Any] = {}  # that a file has named: slot, shape, dtype
 
     def arm(self) -> None:
         here = current_if_any() if _pauses == 0 else None
@@ -203,9 +204,10 @@ class Recorder(Tape):
 
     # --- what users ask ---
 
-    if TYPE_CHECKING:  # installed by backward.py
+    if TYPE_CHECKING:  # installed by backward.py and lookup.py
 
-        def gradient(self, y: Var, xs: Any) -> Any: ...
+        def __getitem__(self, key: slice | str) -> Any: ...
+        def gradient(self, y: Any, xs: Any) -> Any: ...
         def tangent(self, ys: Any, xs: Any, seeds: Any = None) -> Any: ...
         def check_finite(self) -> None: ...
 
@@ -228,9 +230,6 @@ class Recorder(Tape):
 
     def stats(self) -> Stats:
         return Tape.stats(destination(self))
-
-    def __getitem__(self, key: slice) -> Tape:
-        return Tape.__getitem__(destination(self), key)
 
     def listing(self, values: bool = True, adjoints: bool = False) -> str:
         """The program with the value, and the adjoint of the last reverse sweep, of each line.

@@ -216,7 +216,7 @@ class Captures:
         if users and isinstance(own, dict):
             self._note("keys", own, None, tuple(own))  # an attribute more may hide a method
         for cls in users:
-            for name in self.names & set(vars(cls)):
+            for name in sorted(self.names & set(vars(cls))):
                 value = vars(cls)[name]
                 if isinstance(value, types.MemberDescriptorType):  # a slot
                     self._note("attribute", x, name, getattr(x, name, MISSING))

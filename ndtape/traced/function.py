@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import threading
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial, update_wrapper
 from typing import Any, NamedTuple
 
@@ -166,13 +166,13 @@ class Function:
         return Function(f, tuple(nums), self.static_argnames, self.max_tapes, self.level)
 
     def __reduce__(self) -> Any:
-        """A decorated function is found by its name; others are built again, without tapes."""
-        found: Any = sys.modules.get(getattr(self.f, "__module__", ""))
-        for name in getattr(self.f, "__qualname__", "?").split("."):
-            found = getattr(found, name, None)
-        if found is self:
-            return self.f.__qualname__
-        return Function, (self.f, *self.options)
+        """Without tapes: by name where it can be imported, else by value; see files/travel.py."""
+        from ..files.travel import reduced
+
+        return reduced(self)
+
+    def __deepcopy__(self, memo: Any) -> Function:
+        return Function(deepcopy(self.f, memo), *self.options)
 
     def __copy__(self) -> Function:
         return Function(self.f, *self.options)
@@ -363,6 +363,28 @@ class Function:
         traces = [trace for program in self.all_programs() for trace in program.traces]
         return Report([part for trace in traces for part in optimised_now(trace, level, self.name)])
 
+    def save(self, path: Any) -> None:
+        """Write what has been recorded to a file, from which `nt.load` makes a function again.
+
+        `path` is a file's name or a binary file.  The file has the tapes of all signatures and of
+        all branches that calls have gone, with what the function captures now, and no code: the
+        loaded function needs no Python of the user's, and goes those ways only.  Raises
+        `TapeFileError` where nothing has been recorded, and for what another process cannot know:
+        arguments known by identity, primitives without a name, Python's own functions.
+
+        >>> import io, ndtape as nt
+        >>> f, file = nt.function(lambda x: x * x if x > 0 else -x), io.BytesIO()
+        >>> f(3.0), f(-3.0)
+        (9.0, 3.0)
+        >>> f.save(file)
+        >>> g = nt.load(file)
+        >>> g(4.0), nt.grad(g)(-2.0)
+        (16.0, -1.0)
+        """
+        from .. import files
+
+        files.save(self, path)
+
     def explain(self) -> Explanation:
         """Why there are as many tapes as there are: print it."""
         return Explanation(self.name, self.states.values(), self.captures)
@@ -374,7 +396,7 @@ class Methods(dict[Any, Function]):
     A copy of the object has none yet, and a pickle holds none.
     """
 
-    of: Any  # the object
+    of: Any = None  # the object; of a copy that was pickled or copied, nobody
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return Methods, ()
