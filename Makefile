@@ -55,6 +55,13 @@ perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 	$(BIN)/python perf/lanes.py
 	$(BIN)/python perf/sparse.py
 	$(BIN)/python perf/table.py
+	$(BIN)/python perf/figures.py
 
+# The site stands in docs/_build/html. What is generated is brought up to date first: the table of
+# operations, the notebooks of the tutorial, the pictures of the benchmarks.
 docs: $(VENV)/.has-docs
 	$(BIN)/python -m ndtape.codegen --docs
+	$(BIN)/python docs/pages.py --notebooks
+	$(BIN)/python perf/figures.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"

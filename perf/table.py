@@ -1,9 +1,10 @@
-"""Put the tables of the reports in `results` into README.md, each between its two comments.
+"""Put the tables of the reports in `results` into docs/benchmarks.md, a summary into README.md.
 
-The tables of `chain.json` go between <!-- perf:chain --> and <!-- /perf:chain -->, and so on.
+The tables of `chain.json` go between <!-- perf:chain --> and <!-- /perf:chain -->, and so on, the
+summary of all between <!-- perf:summary --> and <!-- /perf:summary -->.
 
-python perf/table.py            rewrite README.md
-python perf/table.py --check    only say whether README.md agrees with the reports (exit status)
+python perf/table.py            rewrite both
+python perf/table.py --check    only say whether they agree with the reports (exit status)
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+import summary
 from compiled_report import readme_tables as compiled_tables
 from dlstm_report import readme_tables as dlstm_tables
 from lanes_report import readme_tables as lanes_tables
@@ -25,6 +27,7 @@ from sparse_report import readme_tables as sparse_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+PAGE, README = HERE.parent / "docs" / "benchmarks.md", HERE.parent / "README.md"
 SHOWN = [("circle", RECORD), ("circle", REPLAY), ("wide", REPLAY)]
 
 
@@ -69,31 +72,40 @@ def section(name, report):
 
 
 def with_section(text, name, body):
-    """The README with `body` between its comments; says what is wrong if they are not there."""
+    """The page with `body` between its comments; says what is wrong if they are not there."""
     start, end = f"<!-- perf:{name} -->", f"<!-- /perf:{name} -->"
     before, opened, rest = text.partition(start)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
-        sys.exit(f"the README needs the comments {start} and {end}, in this order")
+        sys.exit(f"the page needs the comments {start} and {end}, in this order")
     return f"{before}{start}\n\n{body}\n\n{end}{after}"
+
+
+def put(path, sections, check):
+    """Write the sections, name -> body, into a page; or only see whether they stand there."""
+    current = path.read_text(encoding="utf-8")
+    wanted = current
+    for name, body in sections.items():
+        wanted = with_section(wanted, name, body)
+    if check and current != wanted:
+        sys.exit(f"{path.name} does not show the figures of the reports: run python perf/table.py")
+    if not check:
+        path.write_text(wanted, encoding="utf-8")
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if stale")
-    parser.add_argument("--report", type=Path, nargs="+", help="all in perf/results if not given")
-    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    parser.add_argument("--report", type=Path, nargs="+", help="these only, and no summary")
+    parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
-    current = options.readme.read_text(encoding="utf-8")
-    known = (RESULTS / f"{name}.json" for name in TABLES)
-    wanted = current
-    for path in options.report or [path for path in known if path.exists()]:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        wanted = with_section(wanted, path.stem, section(path.stem, report))
-    if options.check and current != wanted:
-        sys.exit("README.md does not show the figures of the reports: run python perf/table.py")
-    if not options.check:
-        options.readme.write_text(wanted, encoding="utf-8")
+    known = [path for name in TABLES if (path := RESULTS / f"{name}.json").exists()]
+    paths = options.report or known
+    reports = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    put(options.page, {name: section(name, r) for name, r in reports.items()}, options.check)
+    if not options.report:
+        body = f"{summary.table(reports)}\n\n{summary.conditions(reports)}"
+        put(README, {"summary": body}, options.check)
 
 
 if __name__ == "__main__":

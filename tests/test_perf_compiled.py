@@ -65,7 +65,7 @@ def test_the_report_is_complete(report):
 def test_the_tables_go_into_the_readme(report, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- perf:compiled -->\n<!-- /perf:compiled -->\nafter\n")
-    arguments = ("--report", report[0], "--readme", readme)
+    arguments = ("--report", report[0], "--page", readme)
     run_script("table.py", *arguments)
     run_script("table.py", "--check", *arguments)
     text = readme.read_text(encoding="utf-8")

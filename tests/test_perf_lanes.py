@@ -250,8 +250,8 @@ def test_the_tables_go_into_the_readme(tmp_path):
     readme.write_text(
         "".join(f"<!-- perf:{n} -->\n<!-- /perf:{n} -->\n" for n in ("lanes", "sparse"))
     )
-    table.main(["--report", *reports, "--readme", str(readme)])
-    table.main(["--check", "--report", *reports, "--readme", str(readme)])
+    table.main(["--report", *reports, "--page", str(readme)])
+    table.main(["--check", "--report", *reports, "--page", str(readme)])
     text = readme.read_text(encoding="utf-8")
     assert "| arithmetic, 10^3 operations, 16000 lanes | 0.8 | 0.5 | 2 |" in text
     assert "| grid of 30 by 30 | 30 | 15 | 4 | 2 |" in text

@@ -199,7 +199,7 @@ def test_the_tables_go_into_the_readme(tmp_path):
     readme, report = tmp_path / "README.md", tmp_path / "rnn.json"
     report.write_text(json.dumps(CANNED), encoding="utf-8")
     readme.write_text("before\n<!-- perf:rnn -->\n<!-- /perf:rnn -->\nafter\n")
-    arguments = ("--report", report, "--readme", readme)
+    arguments = ("--report", report, "--page", readme)
     run_script(PERF / "table.py", *arguments)
     run_script(PERF / "table.py", "--check", *arguments)
     text = readme.read_text(encoding="utf-8")

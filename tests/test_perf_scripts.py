@@ -63,7 +63,7 @@ def test_table_goes_between_the_comments(chain_report, tmp_path):
     output, _, _ = chain_report
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- perf:chain -->\nold\n<!-- /perf:chain -->\nafter\n")
-    arguments = ("--report", output, "--readme", readme)
+    arguments = ("--report", output, "--page", readme)
     assert "run python perf/table.py" in run_script("table.py", "--check", *arguments, status=1)
     run_script("table.py", *arguments)
     run_script("table.py", "--check", *arguments)
@@ -78,7 +78,7 @@ def test_table_needs_its_comments(chain_report, tmp_path):
     output, _, _ = chain_report
     readme = tmp_path / "README.md"
     readme.write_text("no comments here\n")
-    said = run_script("table.py", "--report", output, "--readme", readme, status=1)
+    said = run_script("table.py", "--report", output, "--page", readme, status=1)
     assert "<!-- perf:chain -->" in said
 
 

@@ -1,8 +1,7 @@
 """The programs of README and docs print what stands below them, and links lead somewhere."""
 
-import contextlib
-import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,34 +9,41 @@ import pytest
 from ndtape.ops import TABLE
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in
-         [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}  # fmt: skip
+DOCS = ROOT / "docs"
+sys.path.append(str(DOCS))
+
+import pages  # noqa: E402
+
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ELSEWHERE = ("tutorial", "guides")  # run by test_docs.py and by the tests of the guides
 PROGRAMS = [
-    pytest.param(name, *found, id=f"{name}-{i}")
-    for name, text in PAGES.items()
-    for i, found in enumerate(re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", text, re.S))
+    pytest.param(path, cell, id=f"{path.relative_to(ROOT)}-{i}")
+    for path in PAGES
+    if path.parent.name not in ELSEWHERE
+    for i, cell in enumerate(pages.cells(path))
 ]
 
 
 def test_there_are_programs():
-    assert len(PROGRAMS) == sum(text.count("```python") for text in PAGES.values()) >= 8
+    assert len(PROGRAMS) > 60
+    for path in PAGES:
+        blocks = path.read_text(encoding="utf-8").count("```python")
+        assert len(pages.cells(path)) == blocks, path
 
 
-@pytest.mark.parametrize(("name", "program", "printed"), PROGRAMS)
-def test_program_prints_what_stands_below(name, program, printed):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(program, name, "exec"), {})
-    assert out.getvalue() == printed
+@pytest.mark.parametrize(("path", "cell"), PROGRAMS)
+def test_program_prints_what_stands_below(path, cell):
+    assert cell.printed, "a program of the docs prints something"
+    found = pages.run_cell(cell, {"__name__": "__main__"}, path.name)
+    assert found.printed == cell.printed
 
 
-def test_links_exist():
-    for name, text in PAGES.items():
-        folder = ROOT if name == "README.md" else ROOT / "docs"
-        links = re.findall(r"\]\(([^)#:]+)\)", text)
-        assert not [link for link in links if not (folder / link).exists()], name
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_exist(path):
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (path.parent / link).exists()]
 
 
 def test_number_of_operations():
-    assert f"**Operations**: {len(TABLE)} of them" in README
+    text = (DOCS / "overview.md").read_text(encoding="utf-8")
+    assert f"**Operations**: {len(TABLE)} of them" in text
