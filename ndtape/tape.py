@@ -16,8 +16,8 @@ import ctypes
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from . import memory, nest
 from .errors import ArgumentError, TapeFullError
 from .nest import Walk
 from .ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES, Opcode, Wide
+
+if TYPE_CHECKING:
+    from .pictures.drawing import Drawing
 
 FIRST_CHUNK = 256
 LARGEST_CHUNK = 1 << 20
@@ -650,22 +653,40 @@ class Tape:
 
         return Difference(self.whole(), other.whole())
 
-    def draw(self, y: Any = None, **options: Any) -> Any:
+    def draw(
+        self,
+        y: Any = None,
+        *,
+        sweep: str = "reverse",
+        operations: str = "nodes",
+        names: Mapping[str, Any] | None = None,
+        wrt: Any = None,
+        seed: Any = None,
+        digits: int = 4,
+        direction: str = "down",
+        blank: bool = False,
+        limit: int = 60,
+        engine: str | None = None,
+    ) -> Drawing:
         """The picture of the graph, of all that `y` depends on, or of everything.
 
         The result prints as SVG and shows itself in notebooks; `picture.save(path)` writes a file,
         `picture.frames` are the steps of the walk.  Every node shows its value, and its adjoint
-        where `y`, or the only result, is a number; constants have none.  Keywords:
+        where `y`, or the only result, is a number; constants have none.
 
         - `sweep`: "reverse", arrows turned round, with the local derivatives and what each path of
           a fork contributes; or "forward", with the values on the arrows.
         - `operations`: in the "nodes", or on the "edges" between variables.
-        - `names`, for instance ``locals()``; `wrt`, inputs whose derivative is wanted, others are
-          drawn as parameters; `seed`, the adjoint of a `y` that is an array.
-        - `digits`; `direction`, "down" or "right"; `blank`, a quiz with blanks to fill in.
-        - `limit`: more operations (60) are folded, by source line where lines were recorded
+        - `names`: of values, for instance ``locals()``.
+        - `wrt`: a value or a list of inputs whose derivatives are wanted; the other inputs are
+          drawn as parameters.
+        - `seed`: the adjoint of a `y` that is an array.
+        - `digits` of numbers; `direction`, "down" or "right"; `blank`: a quiz, with room for what
+          is to be computed.
+        - `limit`: more operations are folded, by source line where lines were recorded
           (``nt.Tape(lines=True)``), else by what repeats.
-        - `engine`: "graphviz" or "grandalf"; by default the first of them that is installed.
+        - `engine`: "graphviz" or "grandalf", which find the places; None takes the first of them
+          that is installed.
 
         Raises `ArgumentError` for what is none of these, a value of another tape and an optimised
         tape, and ImportError where no engine is installed.
@@ -674,13 +695,15 @@ class Tape:
         >>> a, b = nt.var(3.0, name="a"), nt.var(2.0, name="b")
         >>> with nt.Tape() as tape:
         ...     e = (a + b) * (b + 1)
-        >>> picture = tape.draw(e)
-        >>> "de/db = 3 + 5 = 8" in str(tape.draw(e, names={"e": e}))
+        >>> picture = tape.draw(e, names={"e": e})
+        >>> "de/db = 3 + 5 = 8" in str(picture)
         True
         """
         from .pictures.tapes import draw_tape
 
-        return draw_tape(self, y, **options)
+        return draw_tape(self, y, sweep=sweep, operations=operations, names=names, wrt=wrt,
+                         seed=seed, digits=digits, direction=direction, blank=blank, limit=limit,
+                         engine=engine)  # fmt: skip
 
     def explain(
         self,

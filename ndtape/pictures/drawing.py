@@ -61,7 +61,7 @@ class Drawing:
     @property
     def caption(self) -> str:
         """The lines below the picture."""
-        return "\n".join(line.text for line in self.scene.caption if line.text)
+        return "\n".join(line.text for line in self.scene.caption if line.text.strip())
 
     @property
     def steps(self) -> tuple[str, ...]:

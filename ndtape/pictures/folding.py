@@ -6,7 +6,7 @@ Everything here works on whole columns: 10⁵ instructions take well under a sec
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,8 @@ from ..ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES
 from ..tape import SLOT_MASK, Tape, line_number
 
 INPUTS = (INPUT_CODE, WIDE_CODES["wide_input"])
+LISTED = ("collect", "call", "terms", "affine")  # operands are listed among the words
+OPERAND_COUNTS = {w.name: len(w.operands) for w in WIDE} | {"wide_input": 0, "skip": 0}
 LONGEST_PERIOD = 64  # instructions of a loop's body that is recognised without lines
 BLOCKS = 12  # that a program without repetition is cut into
 
@@ -61,19 +63,18 @@ class Program:
     def _operands(self) -> tuple[np.ndarray, np.ndarray]:
         """Instructions that read, and the ones that wrote what they read, pair by pair."""
         columns = self.tape.columns()
-        owner = np.repeat(np.arange(self.count), self.sizes)
         users, slots = [], []
         for j, name in enumerate("abc"):
             reads = np.flatnonzero(SLOT_MASK[self.codes, j])
             users.append(reads)
             slots.append(columns[name][reads])
-        wide = np.flatnonzero(self.codes >= FIRST_WIDE).tolist()
-        for i in wide:
-            starts = _starts(self.tape.words, int(self.codes[i]), *(
-                int(columns[name][i]) for name in "abc"))  # fmt: skip
-            users.append(np.full(len(starts), i))
-            slots.append(starts)
-        producers = owner[np.concatenate(slots).astype(np.int64)]
+        for code in np.unique(self.codes[self.codes >= FIRST_WIDE]).tolist():
+            members = np.flatnonzero(self.codes == code)
+            for who, starts in _starts(self.tape.words, code, members, columns):
+                users.append(who)
+                slots.append(starts)
+        read = np.concatenate(slots).astype(np.int64)
+        producers = np.searchsorted(self.first, read, side="right") - 1
         return np.concatenate(users).astype(np.int64), producers
 
     def reached(self, root: int) -> np.ndarray:
@@ -90,15 +91,22 @@ class Program:
         return np.frombuffer(marks, bool)
 
 
-def _starts(words: np.ndarray, code: int, a: int, b: int, c: int) -> np.ndarray:
-    """A slot of each span that a wide instruction reads."""
-    found: list[Any] = []
-    for walk in nest.walks(WIDE[code - FIRST_WIDE].name, words, a, b, c):
-        if walk.entries is not None:
-            found.append(walk.entries[walk.entries >= 0])
-        elif not walk.constant:
-            found.append([walk.start])
-    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
+def _starts(
+    words: np.ndarray, code: int, members: np.ndarray, columns: dict[str, np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Instructions with this opcode, and a slot of each span that they read, pair by pair."""
+    kind = WIDE[code - FIRST_WIDE].name
+    a, b, c = (columns[name][members].astype(np.int64) for name in "abc")
+    if kind in LISTED:
+        for i, one in enumerate(members.tolist()):
+            for walk in nest.walks(kind, words, int(a[i]), int(b[i]), int(c[i])):
+                if not walk.constant:
+                    slots = walk.places() if walk.entries is not None else np.array([walk.start])
+                    yield np.full(len(slots), one), slots
+        return
+    for j, starts in enumerate((a, b, words[c + nest.U])[: OPERAND_COUNTS[kind]]):
+        moving = words[c + nest.FLAGS] >> j & 1 == 0
+        yield members[moving], starts[moving]
 
 
 def name_of(code: int) -> str:

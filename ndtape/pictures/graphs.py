@@ -17,6 +17,7 @@ from .scene import TITLE, Arrow, Box, Line, Scene
 WIDEST, WIDEST_LABEL = 260.0, 220.0  # pixels of a line in a box, and of one on an edge
 LONGEST_SUM = 3  # paths whose contributions are written out
 LOOPS = ("scan",)  # operations that stand for many
+SIGNS = {"·": "×"}  # that are too small to stand alone
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Painter:
     def box(self, node: Node) -> Box:
         """A node with its value and its adjoint."""
         lines = [Line(shortened(self.heading(node), TITLE, WIDEST), "title")]
-        if node.shape:
-            lines.append(Line(str(node.shape), "note"))
+        if note := self.note(node):
+            lines.append(Line(note, "note"))
         if node.kind != CONSTANT or node.shape:
             known = node.kind != OPERATION or not self.options.blank
             lines += [Line(text) for text in self.numbers(node.value, known, "=")]
@@ -85,6 +86,14 @@ class Painter:
         if node.kind == OPERATION and self.options.operations == "nodes":
             return f"{node.name} = {node.expression}"
         return node.name
+
+    def note(self, node: Node) -> str:
+        """The shape of an array, the steps of a loop."""
+        if self.look(node) == "loop":
+            tape, position = self.graph.tape, node.instruction
+            assert position is not None
+            return f"{tape.calls[tape.kind_word(position)].loop.steps} steps"
+        return str(node.shape) if node.shape else ""
 
     def numbers(self, x: Any, known: bool = True, sign: str = "") -> list[str]:
         """The lines of a value, or room for it."""
@@ -110,11 +119,11 @@ class Painter:
 
     def tip(self, node: Node) -> str:
         """What a mouse finds out: everything, with more digits."""
-        parts = [f"{node.name} = {node.expression}" if node.kind == OPERATION else
-                 f"{node.kind} {node.name}", f"value {_few(node.value)}"]  # fmt: skip
-        if self.options.blank and node.kind == OPERATION:
-            parts.pop()
-        elif node.adjoint is not None:
+        operation = node.kind == OPERATION
+        parts = [f"{node.name} = {node.expression}" if operation else f"{node.kind} {node.name}"]
+        if not (operation and self.options.blank):
+            parts.append(f"value {_few(node.value)}")
+        if node.adjoint is not None and not self.options.blank:
             parts.append(f"adjoint {_few(node.adjoint)}")
         if node.instruction is not None:
             parts.append(f"instruction {node.instruction}: {node.op}")
@@ -185,9 +194,11 @@ class Painter:
         if child.shape or edge.elements.shape or edge.local is None:
             numbers = lines_of(edge.contribution, 3)
             return Line(f"{name}: {numbers[0]}" if len(numbers) == 1 else name, "path")
-        factors = (numeral(x, self.options.digits) for x in (child.adjoint, float(edge.local)))
-        product = numeral(float(edge.contribution), self.options.digits)
-        return Line(f"{name}: {' · '.join(factors)} = {product}", "path")
+        digits = self.options.digits
+        w, local, product = (numeral(float(x), digits)
+                             for x in (child.adjoint, edge.local, edge.contribution))  # fmt: skip
+        local = f"({local})" if local.startswith("−") else local
+        return Line(f"{name}: {w} · {local} = {product}", "path")
 
     def hint(self, edge: Edge) -> str:
         """What a mouse finds out of an edge."""
@@ -202,7 +213,8 @@ class Painter:
 
     def junction(self, node: Node) -> Box:
         """Where the operands of an operation meet: its sign."""
-        return Box(f"o{node.index}", "junction", (Line(node.symbol, "title"),), self.tip(node))
+        sign = SIGNS.get(node.symbol, node.symbol)
+        return Box(f"o{node.index}", "junction", (Line(sign, "title"),), self.tip(node))
 
     def parts(self, edge: Edge, i: int) -> list[Arrow]:
         """From the operand to the sign, and from there, once an operation, to the result."""

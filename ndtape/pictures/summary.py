@@ -96,7 +96,8 @@ def _tip(program: Program, group: Group) -> str:
     listed = [f"{_grouped(n)} {name}" for name, n in group.counts.most_common()]
     where = f"{file}:{line} {function}".strip(" :0")
     first, last = int(group.members[0]), int(group.members[-1])
-    return "\n".join([*([where] if where else []), f"instructions {first} to {last}", *listed])
+    place = f"instructions {first} to {last}" if last > first else f"instruction {first}"
+    return "\n".join([*([where] if where else []), place, *listed])
 
 
 def _count(n: int, noun: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graph.building import _place as place
 from ..graph.building import graph_of
+from ..passes.optimised import OptimisedTape
 from ..record import core
 from ..record.arrays import Array
 from ..record.values import Leaf, Var
@@ -22,7 +23,6 @@ from .layout import arrange
 from .scene import Scene
 from .summary import summarised
 
-LIMIT = 60  # operations that are drawn one by one
 GROUPS = 24  # that a longer tape is folded to
 SWEEPS, OPERATIONS = ("reverse", "forward"), ("nodes", "edges")
 
@@ -31,23 +31,23 @@ def draw_tape(
     tape: Tape,
     y: Any = None,
     *,
-    sweep: str = "reverse",
-    operations: str = "nodes",
-    names: Mapping[str, Any] | None = None,
-    wrt: Any = None,
-    seed: Any = None,
-    digits: int = 4,
-    direction: str = "down",
-    engine: str | None = None,
-    limit: int = LIMIT,
-    blank: bool = False,
+    sweep: str,
+    operations: str,
+    names: Mapping[str, Any] | None,
+    wrt: Any,
+    seed: Any,
+    digits: int,
+    direction: str,
+    blank: bool,
+    limit: int,
+    engine: str | None,
 ) -> Drawing:
     """The picture of a tape, see `Tape.draw`."""
     _check(sweep, SWEEPS, "sweep")
     _check(operations, OPERATIONS, "operations")
     tape, root = root_of(tape, y)
     where = direction, engine
-    if len(tape) > limit:
+    if len(tape) > limit and not isinstance(tape, OptimisedTape):  # which is refused below
         program = Program(tape)
         chosen = np.ones(len(tape), bool) if root is None else program.reached(root)
         if np.count_nonzero(chosen & ~np.isin(program.codes, INPUTS)) > limit:
@@ -79,15 +79,16 @@ def root_of(tape: Tape, y: Any) -> tuple[Tape, int | None]:
     return tape.whole(), tape.whole().index_of_slot(int(y))
 
 
-def draw_value(y: Any, **options: Any) -> Drawing:
-    """The picture of how a value was computed, see `nt.draw`."""
+def tape_of(y: Any) -> Tape:
+    """The tape that a result was recorded on."""
     if not isinstance(y, (Var, Array)):
         raise ArgumentError(f"draw takes a recording value, not {type(y).__name__}")
     where = y.storage if isinstance(y, Array) else y
     if where.tape is None or isinstance(y, Leaf):
         raise ArgumentError("there is nothing to draw: no operation made this value")
     core.resolve(where)
-    return draw_tape(where.tape, y, **options)
+    tape: Tape = where.tape
+    return tape
 
 
 def _check(given: str, known: tuple[str, ...], name: str) -> None:
