@@ -24,6 +24,7 @@ from ..record.calls import Call, Primitive, registered, registered_name
 from ..record.core import Recorder
 from ..run import Flip, Workspace
 from ..tape import MAX_SLOTS
+from . import rules
 from .values import (
     array_from,
     decoded,
@@ -53,10 +54,17 @@ def written(call: Call, writer: Writer) -> dict[str, Any]:
     """The record of a call; raises `TapeFileError` for what cannot be made again elsewhere."""
     loop = call.loop
     name = f"the call of {call.primitive.name}"
-    known = {} if loop is not None else {"primitive": _name_of(call)}
-    own = {
+    rule = call.params.get("rule")
+    known: dict[str, Any] = {}
+    if loop is not None:
+        known["loop"] = _loop_written(loop, writer)
+    elif rule is not None:
+        known["rule"] = rules.written(rule, writer)
+    else:
+        known["primitive"] = _name_of(call)
+        known["params"] = encoded(call.params, writer.vectors, f"a parameter of {name}")
+    return {
         **known,
-        "params": encoded(call.params, writer.vectors, f"a parameter of {name}"),
         "operands": [
             None if x is None else encoded(x, writer.vectors, f"an operand of {name}")
             for x in call.fixed
@@ -67,19 +75,11 @@ def written(call: Call, writer: Writer) -> dict[str, Any]:
         "many": call.many,
         "empty": call.empty,
     }
-    return own if loop is None else {**own, "loop": _loop_written(loop, writer)}
 
 
 def _name_of(call: Call) -> str:
     """What files call the primitive of a call."""
     name = registered_name(call.primitive)
-    rule = call.params.get("rule")
-    if rule is not None:
-        refuse(
-            f"the recording calls {getattr(rule, 'name', rule)!s:.50}, whose derivative is Python's "
-            "own (nt.custom_vjp, nt.custom_jvp, nt.checkpoint, nt.vmap): that cannot be "
-            "written to a file; save a function without it, or make an nt.primitive of it"
-        )
     if not name or name.startswith("<"):
         refuse(
             f"the recording calls the primitive {call.primitive.name!r}, which has no name of its "
@@ -196,8 +196,8 @@ def _stop(body: LoopBody, values: np.ndarray) -> tuple[int, int]:
 
 def read(record: Any, reader: Reader, above: int) -> Call:
     """The call of a record, on the tape with the number `above`."""
-    params, operands, shapes, dtypes, results, many, empty = fields(
-        record, "params operands shapes dtypes results many empty", "a call"
+    operands, shapes, dtypes, results, many, empty = fields(
+        record, "operands shapes dtypes results many empty", "a call"
     )
     fixed = [None if x is None else _plain(x, reader) for x in rows(operands, "operands")]
     shaped = iter([shape_from(s, "the shape of an operand") or () for s in rows(shapes, "shapes")])
@@ -212,13 +212,13 @@ def read(record: Any, reader: Reader, above: int) -> Call:
         made = LoadedLoopCall(loop, moving, Derivatives(loop, scan))
         _check_fixed(made, loop)
     else:
-        make = Call if reader.trusted else LoadedCall
-        made = make(_primitive(record), _params(params, reader), moving)
-        made.many, made.empty = many, empty
-        made.results = [
+        found = [
             (shape_from(s, "the shape of a result") or (), dtype_from(d, KINDS))
             for s, d in rows(results, "results", 2)
         ]
+        primitive, params = _called(record, reader, [d for _, d in found])
+        made = (Call if reader.trusted else LoadedCall)(primitive, params, moving)
+        made.many, made.empty, made.results = many, empty, found
         if not made.results or (len(made.results) > 1 and not many):
             refuse("a call has no results, or several that are one")
     made.dtypes = [dtype_from(d, KINDS) for d in rows(dtypes, "dtypes")]
@@ -234,11 +234,15 @@ def _plain(x: Any, reader: Reader) -> np.ndarray:
     return array
 
 
-def _params(params: Any, reader: Reader) -> dict[str, Any]:
-    found = decoded(params, reader.vectors)
+def _called(record: Any, reader: Reader, dtypes: list[Any]) -> tuple[Primitive, dict[str, Any]]:
+    """What a call calls, with its parameters."""
+    if "rule" in record:
+        rule = rules.read(record["rule"], reader)
+        return rules.primitive(rule, dtypes), {"rule": rule}
+    found = decoded(record.get("params"), reader.vectors)
     if found.__class__ is not dict or not all(key.__class__ is str for key in found):
         refuse("the parameters of a call have no names")
-    return found
+    return _primitive(record), found
 
 
 def _primitive(record: Any) -> Primitive:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial, update_wrapper
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from ..trees import flatten, unflatten
 from .outputs import VectorEvaluation
 
 _running: ContextVar[tuple[Any, ...]] = ContextVar("ndtape_rules", default=())
+_registered: WeakValueDictionary[str, _Custom] = WeakValueDictionary()
 
 
 @contextmanager
@@ -59,6 +61,7 @@ class _Custom:
         given = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         self.nondiff_argnums = given
         update_wrapper(self, f, updated=())
+        _registered[_name_in_files(f)] = self
 
     def __repr__(self) -> str:
         return f"<nt.{type(self).__name__} {called(self.f)}>"
@@ -98,6 +101,21 @@ class _Custom:
     def valued(self, f: Callable[..., Any], args: tuple[Any, ...], leaves: list[Any]) -> Any:
         """`f(*args)`; refuses to drop the derivative of what f captures."""
         return _valued(self.__name__, lambda *_: f(*args), tuple(leaves))
+
+
+def _name_in_files(f: Any) -> str:
+    return f"{getattr(f, '__module__', '')}:{getattr(f, '__qualname__', '')}"
+
+
+def registered(name: str) -> Any:
+    """The function with rules of its own that files know by this name, or None."""
+    return _registered.get(name)
+
+
+def registered_name(function: Any) -> str:
+    """The name that files know it by; "" where that is another one, or none."""
+    name = _name_in_files(getattr(function, "f", None))
+    return name if "<" not in name and _registered.get(name) is function else ""
 
 
 def _positional(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -148,7 +166,7 @@ class custom_vjp(_Custom):
     def _recorded(self, args: Any, rest: Any, leaves: list[Any], structure: Any) -> Any:
         if self.fwd is None or self.bwd is None:
             raise ArgumentError(f"{self.__name__} has no rule: call its defvjp(fwd, bwd) first")
-        rule = _Reverse(self, rest, structure)
+        rule = ReverseRule(self, rest, structure)
         if self in _running.get():
             return _attached(rule, leaves, [], self.valued(self.f, args, leaves))
         y, residuals = self.valued(lambda *_: self.forward(args), args, leaves)
@@ -216,7 +234,7 @@ class custom_jvp(_Custom):
         if self.rule is None:
             raise ArgumentError(f"{self.__name__} has no rule: call its defjvp(rule) first")
         y = self.valued(self.f, args, leaves)
-        rule = _Forward(self, rest, structure)
+        rule = ForwardRule(self, rest, structure)
         scalars = all(not isinstance(x, (Array, np.ndarray)) for x in leaves)
         if self not in _running.get() and scalars and isinstance(y, (Var, float, int)):
             return rule.of_scalars(leaves, y)
@@ -281,7 +299,7 @@ class Rule:
         return [*found, *[None] * (len(operands) - len(found))]
 
 
-class _Reverse(Rule):
+class ReverseRule(Rule):
     """The rule of a `custom_vjp`; lazy where there are no residuals among the operands."""
 
     residual_structure: Any = None
@@ -304,7 +322,7 @@ class _Reverse(Rule):
     jvp = None
 
 
-class _Forward(Rule):
+class ForwardRule(Rule):
     """The rule of a `custom_jvp`."""
 
     def linear(self, primals: Any) -> Callable[..., Any]:
@@ -442,7 +460,7 @@ def ruled(rule: Any, outputs: Sequence[Any]) -> Primitive:
     """The operation whose value and derivatives its parameter `rule` computes."""
     onto = hasattr(rule, "vjp_onto")
     selective = getattr(rule, "selective", False)
-    return _ruled(tuple([_dtype(x) for x in outputs]), rule.jvp is not None, onto, selective)
+    return ruled_by(tuple([_dtype(x) for x in outputs]), rule.jvp is not None, onto, selective)
 
 
 def _dtype(x: Any) -> Any:
@@ -454,7 +472,7 @@ def _dtype(x: Any) -> Any:
 
 
 @cache
-def _ruled(dtypes: tuple[Any, ...], forward: bool, onto: bool, selective: bool) -> Primitive:
+def ruled_by(dtypes: tuple[Any, ...], forward: bool, onto: bool, selective: bool) -> Primitive:
     def value(*operands: Any, rule: Any, **wanted: Any) -> Any:
         return rule.value(*operands, **wanted)
 
