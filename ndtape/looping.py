@@ -118,7 +118,7 @@ class LoopBody:
         if better is not code:
             rows = self.results.copy()
             rows[:, 0] = better.results[np.cumsum(sizes) - sizes]
-            self.swept = OptimisedTape(better), rows
+            self.swept = OptimisedTape(better, self.tape), rows
 
     def pays(self, steps: int) -> bool:
         """Whether a single sweep over so many steps takes as long as the passes would."""

@@ -98,8 +98,9 @@ LAYERS = [
     {"check", "lowlevel", "optimising", "config"},
     {"files"},
     {"graph"},
-    {"explain", "profile"},
+    {"explain"},
     {"pictures"},
+    {"profile"},
     {"compiled"},
     {"parallel"},
     {"__init__", "__main__"},
@@ -126,11 +127,14 @@ PACKAGES = (
 DEVELOPMENT = {"codegen", "map_codegen", "templates"}  # read the package, are read by none of it
 # Names that a module may ask for only inside functions: a lower layer reaches up for a service.
 LATE: set[tuple[str, str]] = {
+    ("tape", "explain"),
     ("tape", "files"),
     ("tape", "passes.difference"),
     ("tape", "pictures.tapes"),
+    ("tape", "profile"),
     ("traced.function", "files"),
     ("traced.function", "files.travel"),
+    ("traced.function", "profile"),
 }
 
 

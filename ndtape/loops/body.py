@@ -133,6 +133,8 @@ class Body(NamedTuple):
         tape = Tape(len(self.tape) + len(order) + len(inputs))
         moved = np.full(max(self.tape.slots, 1), -1, np.int64)
         tape.calls = self.tape.calls
+        if self.tape.lines is not None:
+            tape.keep_lines([])
         known = {given.key: slot for given, slot in self.given}
         places = [(known.get(g.key, -1), g.size) for g in order]
         places += [(slot, spec.size) for slot, spec in zip(self.inputs, inputs, strict=True)]
