@@ -64,9 +64,10 @@ class Binding:
         bound.__kwdefaults__ = f.__kwdefaults__
         bound.__module__, bound.__qualname__ = f.__module__, f.__qualname__
         bound.__dict__["stands_for"] = f.__qualname__
-        pipeline = PIPELINES[self.mode]
-        # Before it meets itself:
-        made = self._made[id(f)] = numba.njit(pipeline_class=pipeline, **FLAGS)(bound)
+        # Only entries call what records, so that Python needs no wrapper of it.
+        flags = {**FLAGS, "no_cpython_wrapper": self.mode != PLAIN}
+        made = numba.njit(pipeline_class=PIPELINES[self.mode], **flags)(bound)
+        self._made[id(f)] = made  # before it meets itself
         self._note(code_text(f.__code__), f.__defaults__, repr(f.__kwdefaults__))
         names = names_of(f.__code__)
         for name in names:

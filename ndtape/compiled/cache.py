@@ -65,4 +65,4 @@ def is_on_disk(dispatcher: Any, args: tuple[Any, ...]) -> bool:
 def compiled(function: Any, stands_for: str) -> Any:
     """Numba's dispatcher of a function that was written to call one of the user's."""
     function.stands_for = stands_for
-    return numba.njit(pipeline_class=Announcing, **FLAGS)(function)
+    return numba.njit(pipeline_class=Announcing, no_cfunc_wrapper=True, **FLAGS)(function)
