@@ -3,15 +3,16 @@
 import gc
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import matrix
 import numpy as np
 import pytest
 from hypothesis import settings
+from sharing import compile_a_share
 
-from ndtape import kernels, run
-from ndtape.ops import KERNELS, WIDE
 from ndtape.record import lifetime
 
 
@@ -32,27 +33,23 @@ def set_aside():
     vars(lifetime)["gc"] = more
 
 
-WHOLE = 5000  # tests: more than any part of the suite has
-SHARES = [  # about as long to compile
-    ("forward_over_reverse", "reverse_packs", "forward_packs"),
-    ("forward_over_reverse_packs", "reverse", "forward", "tangent_packs", "tangent"),
-]
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Workers of the whole suite share the compiling; a few tests compile what they need."""
+    config = node.config
+    if config.args_source == config.ArgsSource.TESTPATHS and not config.option.keyword:
+        if not hasattr(config, "claims"):
+            config.claims = TemporaryDirectory()  # removed with the configuration
+        node.workerinput["claims"] = config.claims.name
 
 
-def compile_a_share(number):
-    """Sweeps and kernels that all workers need soon: not all of them compiled by each."""
-    for name in SHARES[number % 2]:
-        run.address(name)
-    names = [f"{w.name}_{table}" for w in WIDE if w.row is None for table in KERNELS]
-    for name in names[number % 2 :: 2]:
-        if hasattr(kernels, name):
-            getattr(kernels, name).address  # noqa: B018
+def pytest_sessionstart(session):
+    claims = getattr(session.config, "workerinput", {}).get("claims")
+    if claims:
+        compile_a_share(Path(claims))
 
 
 def pytest_collection_finish(session):
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker and len(session.items) > WHOLE:
-        compile_a_share(int(worker.removeprefix("gw")))
     set_aside()
 
 
