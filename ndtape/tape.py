@@ -27,7 +27,9 @@ from .nest import Walk
 from .ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES, Opcode, Wide
 
 if TYPE_CHECKING:
+    from .explain import Walkthrough
     from .pictures.drawing import Drawing
+    from .profile import Profile
 
 FIRST_CHUNK = 256
 LARGEST_CHUNK = 1 << 20
@@ -718,7 +720,7 @@ class Tape:
         wrt: Any = None,
         steps: int = 50,
         digits: int = 6,
-    ) -> Any:
+    ) -> Walkthrough:
         """How the derivatives of `y`, or of the only result, come about, as a lecture writes it.
 
         The result prints as text; `.markdown()` and `.latex()` are the same with formulas, and
@@ -751,11 +753,11 @@ class Tape:
              de/dc = d = 3
              de/dd = c = 5
           2. through d = b + 1; de/dd = 5 is already computed
-             de/db = de/dd · dd/db = 5 · 1 = 5                             path 1 of 2
+             de/db = de/dd · dd/db = 5 · 1 = 5                             path 2 of 2
           3. through c = a + b; de/dc = 3 is already computed
              de/da = de/dc · dc/da = 3 · 1 = 3
-             de/db = de/dc · dc/db = 3 · 1 = 3                             path 2 of 2
-             de/db = de/dd · dd/db + de/dc · dc/db = 5 + 3 = 8             total
+             de/db = de/dc · dc/db = 3 · 1 = 3                             path 1 of 2
+             de/db = de/dc · dc/db + de/dd · dd/db = 3 + 5 = 8             total
         <BLANKLINE>
         The result
              de/da = 3
@@ -792,7 +794,7 @@ class Tape:
 
         return files.loads, (files.saved_bytes(self),)
 
-    def profile(self, y: Any = None) -> Any:
+    def profile(self, y: Any = None) -> Profile:
         """Where the time of a gradient of `y`, or of the last result, and its memory go.
 
         The result prints as two tables, by operation and by source line (record them by

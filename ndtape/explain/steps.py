@@ -35,8 +35,9 @@ class Step:
     """One step of the walk: what it adds to the derivative of the root by `node`.
 
     `kind` is "seed", "edge" or "total"; `edges` are those that it goes along, none for the seed;
-    `through` is the operation that hands back (of a total the last one), None for the seed.  `path`
-    and `paths` count where several paths meet in the node, else both are 1.  `value` is what the
+    `through` is the operation that hands back (of a total the last to do so), None for the seed.
+    `path` counts the paths that meet in the node, in the order of the program, `paths` is how many
+    they are, else both are 1.  `value` is what the
     step adds, or the total.
     """
 
@@ -49,7 +50,7 @@ class Step:
         self.text, self.latex = Writer(digits), LatexWriter(digits)
         parts = {edge.part for edge in edges}
         self.part = parts.pop() if len(parts) == 1 else ""  # of the node
-        self.through = self.node.graph.nodes[edges[-1].child] if edges else None
+        self.through = self.node.graph.nodes[edges[0].child] if edges else None
 
     def __repr__(self) -> str:
         return f"<{self.kind} step: {self.symbols} = {self.numbers}>"
@@ -169,7 +170,7 @@ def steps_of(graph: Graph, digits: int = DIGITS) -> list[Step]:
     (root,) = (graph.nodes[j] for j in graph.results)
     counts = _Paths(graph, graph.unseen)
     steps = [Step(SEED, root, root, [], root.adjoint, digits=digits)]
-    arrived: dict[Any, list[tuple[Edge, Any]]] = {}
+    arrived: dict[Any, dict[int, tuple[Edge, Any]]] = {}
     reached = {root.index}
     for node in reversed(graph.nodes):
         if node.index not in reached:
@@ -179,18 +180,21 @@ def steps_of(graph: Graph, digits: int = DIGITS) -> list[Step]:
                 continue
             parent, key, value = graph.nodes[edge.parent], counts.key(edge), edge.contribution
             reached.add(parent.index)
-            paths = counts.of[key]
-            known = arrived.setdefault(key, [])
-            known.append((edge, value))
-            steps.append(Step(EDGE, root, parent, [edge], value, (len(known), paths), digits))
+            path, paths = counts.number(edge), counts.of[key]
+            known = arrived.setdefault(key, {})
+            known[path] = edge, value
+            steps.append(Step(EDGE, root, parent, [edge], value, (path, paths), digits))
             if len(known) == paths > 1:
-                edges, value = [e for e, _ in known], _total(known)
-                steps.append(Step(TOTAL, root, parent, edges, value, (paths, paths), digits))
+                ordered = [known[j] for j in sorted(known)]
+                edges = [e for e, _ in ordered]
+                steps.append(
+                    Step(TOTAL, root, parent, edges, _total(ordered), (paths, paths), digits)
+                )
     return steps
 
 
 def _total(known: list[tuple[Edge, Any]]) -> Any:
-    """The sum over paths to a node, or to one part of it, in the order of the walk."""
+    """The sum over paths to a node, or to one part of it."""
     edges = [edge for edge, _ in known]
     if len({edge.part for edge in edges}) == 1:
         return sum((value for _, value in known[1:]), known[0][1])
@@ -212,10 +216,17 @@ class _Paths:
         for parent, edges in live.items():
             self.parts[parent] = parent not in unseen and _disjoint(edges)
         self.of: dict[Any, int] = {}
+        self._numbers: dict[tuple[int, int, str], int] = {}
         for parent, edges in live.items():
-            for edge in edges:
+            for edge in sorted(edges, key=lambda edge: (edge.child, edge.operand)):
                 key = self.key(edge)
+                # What is not seen stands in front: a piece is the end of a program.
                 self.of[key] = self.of.get(key, unseen.get(parent, 0)) + 1
+                self._numbers[edge.child, edge.operand, edge.part] = self.of[key]
+
+    def number(self, edge: Edge) -> int:
+        """Which of the paths to its node an edge is, in the order of the program, from 1 on."""
+        return self._numbers[edge.child, edge.operand, edge.part]
 
     def key(self, edge: Edge) -> Any:
         return (edge.parent, edge.part) if self.parts[edge.parent] else edge.parent

@@ -19,7 +19,7 @@ from ..record.values import Leaf, Var
 from ..run import Flip, Workspace
 from ..tape import SLOT_MASK, Instruction, Tape, line_number
 from .model import CONSTANT, INPUT, OPERATION, PARAMETER, Edge, Graph, Node
-from .naming import invented, slots_of, users_names
+from .naming import invented, kept_results, slots_of, users_names
 from .notation import numeral
 from .reading import Read, Shape, reads, result_shape
 
@@ -39,7 +39,7 @@ def graph_of(
     instructions: Iterable[int] | None = None,
     most: int | None = None,
 ) -> Graph:
-    """The graph of a tape: of everything on it, or of what the value (or slot) `of` depends on.
+    """The graph of a tape: of everything on it, or of what the value (name, slot) `of` depends on.
 
     Values are those of the inputs when they were recorded.  Adjoints are those of `of`, or of the
     only result, if that is a single number or has a `seed` of its own shape.  `names` gives names
@@ -61,8 +61,10 @@ def graph_of(
     >>> [edge.symbolic for edge in graph.edges]
     ['2·x', '1', '1', 'cos b']
     """
+    if isinstance(of, str):
+        of = tape[of]
     if isinstance(of, (Var, Array)):
-        found, root, size = _place(tape, of)
+        found, root, size = place_on(tape, of)
         tape = found
     else:
         tape = tape.whole()
@@ -81,7 +83,7 @@ def graph_of(
     return builder.build(instructions, most)
 
 
-def _place(tape: Tape, of: Any) -> tuple[Recorder, int, int]:
+def place_on(tape: Tape, of: Any) -> tuple[Recorder, int, int]:
     """The tape of a value, its first slot, and its size."""
     if isinstance(of, Leaf) or (isinstance(of, Array) and of.is_leaf):
         starts = slots_of(tape.whole(), of)
@@ -104,6 +106,7 @@ def _shapes(tape: Tape, names: Mapping[str, Any] | None, of: Any) -> dict[int, S
     for slot, leaf in getattr(tape, "inputs", ()):
         if leaf is not None and hasattr(leaf, "shape"):
             known[slot] = tuple(leaf.shape)
+    known |= {slot: tuple(shape or ()) for slot, shape, _ in kept_results(tape).values()}
     return known
 
 

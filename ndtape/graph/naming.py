@@ -21,7 +21,7 @@ def users_names(tape: Tape, given: Mapping[str, Any] | None) -> dict[int, str]:
     What is no recording value of this tape is passed over.  Raises `ArgumentError` where `given`
     is no mapping.
     """
-    names = dict(tape.names)
+    names = {slot: name for name, (slot, _, _) in kept_results(tape).items()} | tape.names
     if given is None:
         return names
     if not isinstance(given, Mapping):
@@ -33,6 +33,12 @@ def users_names(tape: Tape, given: Mapping[str, Any] | None) -> dict[int, str]:
         for slot in slots_of(tape, x):
             names.setdefault(slot, str(name))
     return names
+
+
+def kept_results(tape: Tape) -> dict[str, Any]:
+    """Slot, shape and type of the results that a file gave names."""
+    known: Any = getattr(tape, "results", None)
+    return known if isinstance(known, dict) else {}
 
 
 def slots_of(tape: Tape, x: Any) -> list[int]:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..graph.building import _place as place
-from ..graph.building import graph_of
+from ..graph.building import graph_of, place_on
 from ..passes.optimised import OptimisedTape
 from ..record import core
 from ..record.arrays import Array
@@ -74,7 +73,7 @@ def root_of(tape: Tape, y: Any) -> tuple[Tape, int | None]:
     if y is None:
         return tape.whole(), None
     if isinstance(y, (Var, Array)):
-        found, slot, _ = place(tape, y)
+        found, slot, _ = place_on(tape, y)
         return found, found.index_of_slot(slot)
     return tape.whole(), tape.whole().index_of_slot(int(y))
 

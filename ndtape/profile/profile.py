@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
+from ..graph.building import place_on
 from ..ops import FIRST_WIDE, OPCODES, WIDE
 from ..passes.optimised import OptimisedTape
 from ..record.arrays import Array
-from ..record.backward import root_of
 from ..record.values import Var
 from ..run import Workspace
 from ..tape import Tape, line_number
@@ -175,12 +175,10 @@ def _line(row: Row) -> str:
 
 def profile_tape(tape: Tape, y: Any = None) -> Profile:
     """The profile of a gradient of `y` on a tape; see `Tape.profile`."""
+    y = tape[y] if isinstance(y, str) else y
     if isinstance(y, (Var, Array)):
-        found, start = root_of(y)
-        if found is not tape.whole():
-            raise ArgumentError("this value is on another tape: ask the tape that recorded it")
-        roots = np.arange(start, start + (y.size if isinstance(y, Array) else 1))
-        tape = found
+        tape, start, size = place_on(tape, y)
+        roots = np.arange(start, start + size)
     else:
         tape = tape.whole()
         if not len(tape):

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial, update_wrapper
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from .program import Program, Trace, input_values
 from .recording import record
 from .replay import fast_gradient, fast_value, second_order
 from .signature import Bound, Static, bind
+
+if TYPE_CHECKING:
+    from ..profile import Profile
 
 METHODS = "_ndtape_methods"
 TRACED = "_ndtape_traced"
@@ -385,7 +388,7 @@ class Function:
 
         files.save(self, path)
 
-    def profile(self, *args: Any, argnums: int | Sequence[int] = 0, **kwargs: Any) -> Any:
+    def profile(self, *args: Any, argnums: int | Sequence[int] = 0, **kwargs: Any) -> Profile:
         """Where the time of value and gradient at these arguments goes, and the memory.
 
         The function is recorded once more, with its source lines, and goes through the passes of
