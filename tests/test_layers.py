@@ -103,9 +103,11 @@ LAYERS = [
     {"profile"},
     {"compiled"},
     {"parallel"},
+    {"autograd"},
     {"__init__", "__main__"},
 ]
 PACKAGES = (
+    "autograd",
     "compiled",
     "explain",
     "files",

@@ -7,8 +7,8 @@ factor, `qr` takes mode="economic".  Options that only concern speed or checks a
 >>> from ndtape.scipy import linalg
 >>> a = np.array([[4.0, 1.0], [1.0, 3.0]])
 >>> nt.grad(lambda a: np.trace(linalg.sqrtm(a)))(a).round(6)
-array([[ 0.254446, -0.039355],
-       [-0.039355,  0.293801]])
+array([[ 0.257905, -0.040829],
+       [-0.040829,  0.298734]])
 """
 
 from __future__ import annotations
