@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,25 @@ class Dying:
 
 
 class Odd(Exception):
-    """One that pickle cannot make again."""
+    """One that cannot be sent."""
 
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
+
+
+def failing(w, x):
+    if x < 0:
+        raise KeyError("negative")
+    if x == 0:
+        raise Odd("one", "two")
+    return w * x
+
+
+def same(shard):
+    return shard
+
+
+def slow(seconds):
+    time.sleep(seconds)
+    return 1.0

@@ -280,3 +280,20 @@ def test_a_changed_row_has_kernels_of_another_name(warm_arrays, changed):
     assert out == "[2.5 7.5]\n" and NOTICE in err
     assert len(kernels(warm_arrays, "square") - before) == 2
     assert len(kernels(warm_arrays, "sum")) == 2  # does not depend on rows
+
+
+# --- processes of multiprocessing -----------------------------------------------------------------
+
+CHILDREN = Path(__file__).parent / "children.py"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_every_start_method(small, tmp_path, method):
+    """One on an empty cache, and two on what it has left, beside their busy parent."""
+    out, err = finished(python(small, CHILDREN, method, tmp_path, NUMBA_OPT=1, NDTAPE_QUIET=1))
+    inherited = method == "fork"  # the parent's tape of the other side
+    assert out.splitlines() == [
+        "cold (5.0, 1.0, 1)", "parent 6.0 4.0", "busy 12.0 1",
+        f"warm (6.0, 4.0, 1) (5.0, 1.0, {1 + inherited})", "compiled once True",
+    ]  # fmt: skip
+    assert err == ""

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import BrokenExecutor, Executor
-from concurrent.futures import TimeoutError as FuturesTimeout
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, ShardError
 from ..threads import cores
@@ -20,6 +18,9 @@ from .carrying import dumps, loads
 from .reduction import level_of
 from .shards import Block, Folder, made, stored
 from .work import Job
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 RETRIES = 3  # rounds in which workers are lost and nothing is done
 Calls = dict[int, tuple[Any, ...]]  # arguments of calls by number
@@ -102,6 +103,8 @@ class Pool(Remote):
     def calls(
         self, function: Callable[..., Any], common: tuple[Any, ...], own: Calls
     ) -> Iterator[tuple[int, Any]]:
+        from concurrent.futures import BrokenExecutor
+
         # By cloudpickle, as the other engines do it: plain pickle takes no lambdas.
         futures = {
             self.pool.submit(_call, dumps((function, *self.sent(common, turn), *arguments))): i
@@ -169,6 +172,7 @@ class Joblib(Remote):
         self, function: Callable[..., Any], common: tuple[Any, ...], own: Calls
     ) -> Iterator[tuple[int, Any]]:
         import multiprocessing
+        from concurrent.futures import TimeoutError as FuturesTimeout
 
         from joblib import delayed
         from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -339,7 +343,8 @@ def engine_of(engine: Any, timeout: float | None = None) -> Engine:
         return Engine()
     if isinstance(engine, str) and engine in ("dask", "joblib"):
         return _named(engine, timeout)
-    if isinstance(engine, Executor):
+    futures = sys.modules.get("concurrent.futures")
+    if futures is not None and isinstance(engine, futures.Executor):
         return Pool(engine, timeout)
     package = type(engine).__module__.partition(".")[0]
     if package == "distributed" and hasattr(engine, "scatter"):

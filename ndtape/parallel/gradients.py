@@ -18,7 +18,7 @@ from .carrying import Failure
 from .engines import Calls, Engine, engine_of, is_future, results
 from .reduction import Partial, Sum
 from .shards import Block, Shards, blocks_of, listed
-from .work import Options, Work, packed, run_block
+from .work import Options, Work, packed, run_block, traced
 
 
 class Summed:
@@ -28,7 +28,8 @@ class Summed:
         self, loss: Callable[..., Any], options: Options, engine: Engine, mean: bool,
         progress: Callable[[int, int], Any] | None,
     ) -> None:  # fmt: skip
-        self.work, self.engine = Work(loss, options), engine
+        self.loss, self.options, self.engine = loss, options, engine
+        self.work = Work(traced(loss, options.level), options)
         self.mean, self.progress = mean, progress
         self.captures: Captures | None = None
         self.known: set[Any] = set()  # kinds of arguments for which the loss was recorded
@@ -36,13 +37,13 @@ class Summed:
         self.lock = threading.Lock()
 
     def __repr__(self) -> str:
-        name = getattr(self.work.loss, "__qualname__", type(self.work.loss).__name__)
+        name = getattr(self.loss, "__qualname__", type(self.loss).__name__)
         how = "mean" if self.mean else "sum"
-        return f"<{self.work.options.kind} of {name}, {how} over shards {self.engine.where}>"
+        return f"<{self.options.kind} of {name}, {how} over shards {self.engine.where}>"
 
     def __call__(self, *args: Any) -> Any:
         """The sum for these arguments, of which the last is the shards."""
-        if len(args) < 2 and not (args and self.work.options.kind == "value"):
+        if len(args) < 2 and not (args and self.options.kind == "value"):
             raise ArgumentError(
                 "a sum over shards is called with the arguments of the loss, the last of which is "
                 "the list of shards in the place of a shard"
@@ -56,8 +57,8 @@ class Summed:
         placed = shards if isinstance(shards, Shards) else None
         if placed is not None and type(placed.engine) is not type(self.engine):
             raise ArgumentError(f"{placed!r} are not where this function works: {self!r}")
-        if self.work.options.kind != "value" and len(given) in positions_of(
-            self.work.options.argnums, len(args)
+        if self.options.kind != "value" and len(given) in positions_of(
+            self.options.argnums, len(args)
         ):
             raise ArgumentError("the shards have no derivative: it could not be summed")
         sources = placed.sources if placed is not None else listed(shards)
@@ -85,8 +86,8 @@ class Summed:
                 found = run_block(self.work, given, 0, [first])
                 if isinstance(found, Failure):
                     raise found.exception(count)
-                self.captures = Captures(getattr(self.work.loss, "py_func", self.work.loss))
-                self.job = packed(self.work)
+                self.captures = Captures(getattr(self.loss, "py_func", self.loss))
+                self.job = packed(self.loss, self.work)
                 self.known.add(kinds)
             return self.job
 
@@ -120,9 +121,9 @@ class Summed:
     def _result(self, total: Partial, count: int) -> Any:
         leaves = [x / count for x in total.leaves] if self.mean else total.leaves
         tree = unflatten(total.structure, leaves)
-        if not self.work.options.has_aux:
+        if not self.options.has_aux:
             return tree
-        if self.work.options.kind == "value_and_grad":
+        if self.options.kind == "value_and_grad":
             return (tree[0], total.aux), tree[1]
         return tree, total.aux
 
@@ -234,6 +235,8 @@ def _of(kind: str, loss: Callable[..., Any], argnums: Argnums, given: dict[str, 
 
 
 def _options(kind: str, argnums: Argnums, has_aux: bool, threads: int, optimize: int) -> Options:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise ArgumentError(f"threads must be a positive whole number, not {threads!r}")
     numbers = tuple(argnums) if isinstance(argnums, Sequence) else argnums
     return Options(kind, numbers, bool(has_aux), threads, checked_level(optimize))
 

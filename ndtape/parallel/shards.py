@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import shutil
-import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +118,7 @@ def scatter(shards: Sequence[Any], engine: Any = None) -> Shards:
     >>> shards
     <3 shards in 3 blocks, in this process>
     >>> nt.parallel.value(lambda w, x: np.sum(w * x))(2.0, shards)
-    54.0
+    60.0
     """
     from .engines import engine_of
 
@@ -159,6 +157,9 @@ class Folder:
     """A temporary folder for shards, removed when nobody holds it any more."""
 
     def __init__(self) -> None:
+        import shutil
+        import tempfile
+
         self.path = Path(tempfile.mkdtemp(prefix="ndtape-shards-"))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """What is sent to workers and done there: the derivative of a loss, shard by shard.
 
-A `Job` is what the caller holds and sends: bytes, under a key that names them.  The process that
-gets it makes the `Work` of it, once, and keeps that under the key.
+A `Job` is what the caller holds and sends: bytes, under a key that names them.  A process that gets
+it unpacks it once and keeps it under the key.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import files
 from ..compiled.decorator import Jit
-from ..errors import ArgumentError, UnsupportedError
+from ..errors import ArgumentError, NotRecordedError, TapeFileError, UnsupportedError
 from ..record.arrays import moves
 from ..traced.captures import Captures
 from ..traced.function import Function
@@ -41,14 +42,13 @@ class Options(NamedTuple):
 
 
 class Work:
-    """A loss, traced, and what is asked of it for each shard."""
+    """What is asked of a loss for each shard."""
 
-    def __init__(self, loss: Callable[..., Any], options: Options) -> None:
-        self.loss, self.options = loss, options
-        self.f = traced(loss, options.level)
+    def __init__(self, f: Callable[..., Any], options: Options) -> None:
+        self.f, self.options = f, options
         kind, argnums, has_aux = options.kind, options.argnums, options.has_aux
         transforms = {"grad": grad, "value_and_grad": value_and_grad, "hessian": hessian}
-        self.call = self.f if kind == "value" else transforms[kind](self.f, argnums, has_aux)
+        self.call = f if kind == "value" else transforms[kind](f, argnums, has_aux)
 
     def work(self) -> Work:
         """As a job has it: in this process there is nothing to send."""
@@ -118,7 +118,7 @@ class Job:
     def light(self) -> Job:
         return Job(self.key, None)
 
-    def work(self) -> Work | None:
+    def work(self) -> Received | None:
         """The work in this process; None where it has not got it."""
         with _lock:
             if self.key in _known:
@@ -126,37 +126,84 @@ class Job:
             elif self.data is None:
                 return None
             else:
-                _known[self.key] = _unpacked(self.data)
+                _known[self.key] = Received(*loads(self.data))
                 while len(_known) > KEPT:
                     _known.popitem(last=False)
             return _known[self.key]
 
 
-_known: OrderedDict[str, Work] = OrderedDict()
+_known: OrderedDict[str, Received] = OrderedDict()
 _lock = threading.Lock()
 
 
-def packed(work: Work) -> Job:
-    """A work, with the tapes that it has, as it is sent."""
-    data = dumps((work.loss, work.options, captured_numbers(work.loss)))
+def packed(loss: Callable[..., Any], work: Work) -> Job:
+    """A loss with the tapes that it has, as it is sent; raises `UnsupportedError` for one that
+    can be sent neither as a tape nor as Python."""
+    tapes, code, numbers = None, None, {}
+    if isinstance(work.f, Function):
+        try:
+            tapes = files.saved_bytes(work.f)
+        except TapeFileError:  # it calls what only its own Python knows
+            pass
+    try:
+        code, numbers = dumps(loss), captured_numbers(loss)
+    except Exception as error:
+        if tapes is None:
+            raise UnsupportedError(f"the loss cannot be sent to workers: {error}") from error
+    data = dumps((work.options, tapes, code, numbers))
     return Job(hashlib.sha256(data).hexdigest(), data)
 
 
-def _unpacked(data: bytes) -> Work:
-    loss, options, numbers = loads(data)
-    here = captured_numbers(loss)
-    for name, text in numbers.items():
-        if here.get(name, text) != text:
-            raise ArgumentError(
-                f"the loss reads {name}, which is {text} for the caller and {here[name]} in this "
-                "worker, where its module was imported anew: pass it as an argument, or set it "
-                "where the module is imported"
-            )
-    return Work(loss, options)
+class Received:
+    """A work as a worker has it: tapes, and Python for what they do not know.
+
+    From the first shard on for which there is no tape, because its shapes or its branches are
+    others, this process records for itself.  To the same bits: so it would be done by the caller.
+    """
+
+    def __init__(
+        self, options: Options, tapes: bytes | None, code: bytes | None, numbers: dict[str, str]
+    ) -> None:
+        self.options, self.code, self.numbers = options, code, numbers
+        self.lock = threading.Lock()
+        self.recorded: Work | None = None
+        self.python: Work | None = None
+        if tapes is not None:
+            try:
+                self.recorded = Work(files.loads(tapes), options)
+            except TapeFileError:  # a primitive of a module that is not imported here
+                if code is None:
+                    raise
+
+    def __call__(self, arguments: tuple[Any, ...], shard: Any) -> Partial:
+        """The result for one shard."""
+        recorded = self.recorded
+        if recorded is not None:
+            try:
+                return recorded(arguments, shard)
+            except NotRecordedError:
+                if self.code is None:
+                    raise
+        with self.lock:
+            self.recorded = None
+            python = self.python = self.python or self._from_python()
+        return python(arguments, shard)
+
+    def _from_python(self) -> Work:
+        assert self.code is not None
+        loss = loads(self.code)
+        here = captured_numbers(loss)
+        for name, text in self.numbers.items():
+            if here.get(name, text) != text:
+                raise ArgumentError(
+                    f"the loss reads {name}, which is {text} for the caller and {here[name]} in "
+                    "this worker, which has imported its module anew: pass it as an argument"
+                )
+        return Work(traced(loss, self.options.level), self.options)
 
 
 def captured_numbers(loss: Any) -> dict[str, str]:
-    """The numbers that a loss reads from outside, by name: what a worker might have others of."""
+    """The numbers that a loss reads from modules, by name: a worker might have others."""
     found: dict[str, str] = {}
     for get, holder, key, value in Captures(getattr(loss, "py_func", loss)).entries:
         if get == "item" and type(holder) is dict and isinstance(key, str) and "__name__" in holder:
