@@ -21,16 +21,17 @@ def set_aside():
 
     A full collection costs a tenth of a second otherwise, and so does dropping dead instructions,
     which asks the collector who refers to a tape. ndtape does not drop any where objects have been
-    set aside, since they could be results; these are older than all results of tests.
+    set aside, since they could be results; these are older than all results of tests. It is told
+    that there are none: to count them takes a walk, too.
     """
     gc.collect()
     gc.freeze()
-    count = gc.get_freeze_count()
-    more = SimpleNamespace(
-        get_referrers=gc.get_referrers,
-        get_freeze_count=lambda: max(gc.get_freeze_count() - count, 0),
-    )
-    vars(lifetime)["gc"] = more
+    count_frozen(lambda: 0)
+
+
+def count_frozen(count):
+    """How many objects ndtape hears to be set aside."""
+    vars(lifetime)["gc"] = SimpleNamespace(get_referrers=gc.get_referrers, get_freeze_count=count)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -62,6 +63,8 @@ def heap_of_its_own():
 @pytest.fixture
 def frozen_by_the_user():
     """For a test that calls `gc.freeze` itself."""
+    before = gc.get_freeze_count()
+    count_frozen(lambda: gc.get_freeze_count() - before)
     yield
     gc.unfreeze()
     set_aside()
