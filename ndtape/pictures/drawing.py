@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import ArgumentError
 from .layout import Layout, arrange
 from .page import page
-from .scene import Scene
+from .scene import Scene, counted
 from .svg import write
 
 SUFFIXES = (".svg", ".html", ".png")
@@ -73,10 +73,8 @@ class Drawing:
 
     def __repr__(self) -> str:
         scene, layout = self.scene, self.layout
-        return (
-            f"<Drawing of {len(scene.boxes)} nodes and {len(scene.arrows)} edges, "
-            f"{layout.width:.0f} x {layout.height:.0f}>"
-        )
+        nodes, edges = counted(len(scene.boxes), "node"), counted(len(scene.arrows), "edge")
+        return f"<Drawing of {nodes} and {edges}, {layout.width:.0f} x {layout.height:.0f}>"
 
     def _repr_svg_(self) -> str:
         return self.svg

@@ -12,7 +12,7 @@ from ..graph.model import CONSTANT, OPERATION, PARAMETER, Edge, Graph, Node
 from ..graph.notation import numeral
 from .metrics import shortened
 from .numbers import lines_of
-from .scene import TITLE, Arrow, Box, Line, Scene
+from .scene import Arrow, Box, Line, Scene
 
 WIDEST, WIDEST_LABEL = 260.0, 220.0  # pixels of a line in a box, and of one on an edge
 LONGEST_SUM = 3  # paths whose contributions are written out
@@ -64,7 +64,7 @@ class Painter:
 
     def box(self, node: Node) -> Box:
         """A node with its value and its adjoint."""
-        lines = [Line(shortened(self.heading(node), TITLE, WIDEST), "title")]
+        lines = [Line(self.heading(node), "title")]
         if note := self.note(node):
             lines.append(Line(note, "note"))
         if node.kind != CONSTANT or node.shape:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 
 FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
-ASCENT, LINE = 0.94, 1.3  # of a line above its base line, and from base line to base line, in em
+BASE, LINE = 1.02, 1.3  # from the top of a line to its base line, and to the next line, in em
 
 # Thousandths of an em, from space to "~".
 _ASCII = [int(w) for w in """

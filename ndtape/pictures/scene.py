@@ -6,7 +6,7 @@ out together, so that nothing moves from one to the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import metrics
 
@@ -36,14 +36,14 @@ class Line:
 class Box:
     """A node: input, parameter, constant, operation, loop, group, variable or junction.
 
-    `tip` is shown where a mouse rests on it.  A faded box belongs to what is not in the step shown.
+    `tip` is shown where a mouse rests on it; `state` is "active" where the step of a frame is.
     """
 
     key: str
     look: str
     lines: tuple[Line, ...]
     tip: str = ""
-    state: str = ""  # "active" and "faded" in frames
+    state: str = ""
 
     def size(self) -> tuple[float, float]:
         """Width and height."""
@@ -83,19 +83,21 @@ class Scene:
     title: str = ""
     caption: tuple[Line, ...] = ()
 
-    def without_numbers(self) -> Scene:
-        """The same with nothing but titles in the boxes."""
-        return replace(
-            self,
-            boxes=tuple(replace(box, lines=box.lines[:1]) for box in self.boxes),
-            arrows=tuple(replace(arrow, lines=()) for arrow in self.arrows),
-        )
-
 
 def extent(lines: tuple[Line, ...]) -> tuple[float, float]:
     """Width and height of lines of text below each other."""
     return (max((line.width for line in lines), default=0.0),
             sum(line.size * metrics.LINE for line in lines))  # fmt: skip
+
+
+def grouped(n: int) -> str:
+    """A count with its thousands apart: 10 000."""
+    return f"{n:,}".replace(",", " ")
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 edge``, ``10 000 edges``."""
+    return f"{grouped(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def room(scenes: list[Scene]) -> tuple[dict[str, tuple[float, float]], list[Arrow]]:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import memory
 from .folding import Folded, Group, Program, fold, name_of
 from .metrics import shortened
-from .scene import BODY, TITLE, Arrow, Box, Line, Scene
+from .scene import BODY, TITLE, Arrow, Box, Line, Scene, counted, grouped
 
 WIDEST = 300.0  # pixels of a line of text
 NAMED = 3  # operations that a box lists
@@ -23,7 +23,7 @@ def summarised(program: Program, chosen: np.ndarray, limit: int) -> Scene:
     folded = fold(program, chosen, limit)
     boxes = [_box(program, i, group) for i, group in enumerate(folded.groups)]
     total = int(chosen.sum())
-    caption = f"{_count(total, 'instruction')} in {_count(len(boxes), 'group')}"
+    caption = f"{counted(total, 'instruction')} in {counted(len(boxes), 'group')}"
     return Scene(
         tuple(boxes), tuple(_arrows(folded)), "summary of a tape", (Line(caption, "note"),)
     )
@@ -31,8 +31,8 @@ def summarised(program: Program, chosen: np.ndarray, limit: int) -> Scene:
 
 def _arrows(folded: Folded) -> list[Arrow]:
     return [
-        Arrow(f"e{i}", f"g{tail}", f"g{head}", (Line(f"×{_grouped(n)}", "note"),) if n > 1 else (),
-              tip=f"{_count(n, 'operand')} of the second group from the first")
+        Arrow(f"e{i}", f"g{tail}", f"g{head}", (Line(f"×{grouped(n)}", "note"),) if n > 1 else (),
+              tip=f"{counted(n, 'operand')} of the second group from the first")
         for i, ((tail, head), n) in enumerate(folded.links.items())
     ]  # fmt: skip
 
@@ -45,7 +45,7 @@ def _box(program: Program, i: int, group: Group) -> Box:
     if group.kind == "input":
         return Box(f"g{i}", "input", tuple(lines), _tip(program, group))
     lines.append(Line(shortened(_operations(group.counts), BODY, WIDEST)))
-    own = f", ↻ {_grouped(group.own)} results used again inside" if group.own else ""
+    own = f", ↻ {grouped(group.own)} results used again inside" if group.own else ""
     lines.append(Line(f"values {memory.text(8 * group.numbers)}{own}", "note"))
     return Box(f"g{i}", "group", tuple(lines), _tip(program, group))
 
@@ -55,9 +55,9 @@ def _heading(program: Program, group: Group) -> tuple[str, str]:
     first, last = int(group.members[0]), int(group.members[-1])
     if group.kind == "input":
         if len(group.members) > 1:
-            return f"{_count(len(group.members), 'input')}", _count(group.numbers, "number")
+            return f"{counted(len(group.members), 'input')}", counted(group.numbers, "number")
         slot = int(program.first[first])
-        shape = _count(group.numbers, "number") if group.numbers > 1 else ""
+        shape = counted(group.numbers, "number") if group.numbers > 1 else ""
         return program.tape.names.get(slot, f"r{slot}"), shape
     if group.kind == "lines":
         return _source(group)
@@ -66,7 +66,7 @@ def _heading(program: Program, group: Group) -> tuple[str, str]:
         body = [name_of(int(code)) for code in codes[: len(codes) // group.repeats]]
         more = ", …" if len(body) > BODY_SHOWN else ""
         text = ", ".join(body[:BODY_SHOWN]) + more
-        return f"({text}) × {_grouped(group.repeats)}", f"instructions {first} to {last}"
+        return f"({text}) × {grouped(group.repeats)}", f"instructions {first} to {last}"
     return f"instructions {first} to {last}", ""
 
 
@@ -85,25 +85,16 @@ def _source(group: Group) -> tuple[str, str]:
 
 def _operations(counts: Counter[str]) -> str:
     """Operations with how often they stand there, the most frequent first."""
-    listed = [f"{_grouped(n)} {name}" for name, n in counts.most_common(NAMED)]
+    listed = [f"{grouped(n)} {name}" for name, n in counts.most_common(NAMED)]
     rest = sum(counts.values()) - sum(n for _, n in counts.most_common(NAMED))
-    return ", ".join(listed + ([f"{_grouped(rest)} more"] if rest else []))
+    return ", ".join(listed + ([f"{grouped(rest)} more"] if rest else []))
 
 
 def _tip(program: Program, group: Group) -> str:
     """All that there is to say of a group."""
     file, line, function = group.where
-    listed = [f"{_grouped(n)} {name}" for name, n in group.counts.most_common()]
+    listed = [f"{grouped(n)} {name}" for name, n in group.counts.most_common()]
     where = f"{file}:{line} {function}".strip(" :0")
     first, last = int(group.members[0]), int(group.members[-1])
     place = f"instructions {first} to {last}" if last > first else f"instruction {first}"
     return "\n".join([*([where] if where else []), place, *listed])
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{_grouped(n)} {noun}{'' if n == 1 else 's'}"
-
-
-def _grouped(n: int) -> str:
-    """Thousands apart: 10 000."""
-    return f"{n:,}".replace(",", " ")

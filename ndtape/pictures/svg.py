@@ -82,17 +82,16 @@ def write(scene: Scene, layout: Layout) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _group(kind: str, name: str, tip: str, state: str, inside: str) -> str:
-    opacity = ' opacity="0.3"' if state == "faded" else ""
+def _group(kind: str, name: str, tip: str, inside: str) -> str:
     title = f"<title>{clean(tip)}</title>" if tip else ""
-    return f'<g class="{kind}" data-key={_attribute(name)}{opacity}>{title}{inside}</g>'
+    return f'<g class="{kind}" data-key={_attribute(name)}>{title}{inside}</g>'
 
 
 def _box(box: Box, layout: Layout) -> str:
     centre, size = layout.places[box.key], layout.sizes[box.key]
     if box.look == "junction":
         inside = _rectangle(centre, size, 'class="ground" fill="#ffffff"')
-        return _group("label junction", box.key, box.tip, box.state,
+        return _group("label junction", box.key, box.tip,
                       inside + _text(box.lines, centre))  # fmt: skip
     look = LOOKS[box.look]
     dashes = f' stroke-dasharray="{look.dashes}"' if look.dashes else ""
@@ -105,7 +104,7 @@ def _box(box: Box, layout: Layout) -> str:
             centre, less, f'class="inner" rx="3" fill="none" stroke="{look.stroke}"'
         )
     text = _text(box.lines, centre)
-    return _group(f"node {box.look}", box.key, box.tip, box.state, inside + text)
+    return _group(f"node {box.look}", box.key, box.tip, inside + text)
 
 
 def _rectangle(centre: Point, size: Size, style: str) -> str:
@@ -119,7 +118,7 @@ def _text(lines: tuple[Line, ...], centre: Point) -> str:
     top = centre[1] - extent(lines)[1] / 2
     parts = []
     for line in lines:
-        base = top + line.size * (metrics.ASCENT + metrics.LINE - 1.18)
+        base = top + line.size * metrics.BASE
         parts.append(
             f'<text class="{line.style}" x="{_number(centre[0])}" y="{_number(base)}" '
             f'font-size="{_number(line.size)}" fill="{INK[line.style]}" text-anchor="middle">'
@@ -132,7 +131,7 @@ def _text(lines: tuple[Line, ...], centre: Point) -> str:
 def _label(arrow: Arrow, layout: Layout) -> str:
     centre, size = layout.places[arrow.key], layout.sizes[arrow.key]
     inside = _rectangle(centre, size, 'class="ground" fill="#ffffff"')
-    return _group("label", arrow.key, arrow.tip, arrow.state, inside + _text(arrow.lines, centre))
+    return _group("label", arrow.key, arrow.tip, inside + _text(arrow.lines, centre))
 
 
 def _edge(arrow: Arrow, layout: Layout) -> str:
@@ -145,7 +144,7 @@ def _edge(arrow: Arrow, layout: Layout) -> str:
         head = f'<polygon class="head" points="{_points(corners)}" fill="{colour}"/>'
     path = f"M{_points(way[:1])} C{_points(way[1:])}"
     inside = f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{line}"/>{head}'
-    return _group("edge", arrow.key, "", arrow.state, inside)
+    return _group("edge", arrow.key, "", inside)
 
 
 def _shortened(way: list[Point]) -> tuple[list[Point], list[Point]]:
