@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, ShapeError
+from .named import counted
 from .run import Workspace, address
 from .tape import address_of
 from .traced.function import Function
@@ -111,9 +112,8 @@ class LowLevel:
         _registered(LowLevel)
 
     def __repr__(self) -> str:
-        return (
-            f"<nt.lowlevel {self.function.name} of {self.size} numbers, {len(self.blocks)} tapes>"
-        )
+        size, tapes = counted(self.size, "number"), counted(len(self.blocks), "tape")
+        return f"<nt.lowlevel {self.function.name} of {size}, {tapes}>"
 
     # --- calls ------------------------------------------------------------------------------------
 

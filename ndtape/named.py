@@ -85,6 +85,16 @@ class Transformed(Named):
         return self.__qualname__ if found is self else self.made
 
 
+def counted(n: int, thing: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "tape"), counted(0, "entry")
+    ('1 tape', '0 entries')
+    """
+    many = thing.removesuffix("y") + "ies" if thing.endswith("y") else f"{thing}s"
+    return f"{n} {thing if n == 1 else many}"
+
+
 def must_be_function(f: Any, name: str) -> None:
     """Raise `ArgumentError` unless f can be called; `name` is the transform's."""
     if not callable(f):

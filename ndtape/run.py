@@ -202,6 +202,10 @@ class Workspace:
         self._ready = -1  # length of the tape that `gradient` is prepared for
         self._forward = 0
 
+    def __repr__(self) -> str:
+        lanes = "" if self.lanes == 1 else f", {self.lanes} lanes"
+        return f"<Workspace of {self.owner()!r}: {self.swept} swept{lanes}>"
+
     @property
     def tape(self) -> Tape:
         return self.owner()  # type: ignore[no-any-return]

@@ -23,6 +23,7 @@ import numpy as np
 
 from . import memory, nest
 from .errors import ArgumentError, TapeFullError
+from .named import counted
 from .nest import Walk
 from .ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES, Opcode, Wide
 
@@ -620,7 +621,7 @@ class Tape:
         return self.program()
 
     def __repr__(self) -> str:
-        return f"<Tape of {len(self)} instructions>"
+        return f"<Tape of {counted(len(self), 'instruction')}>"
 
     def program(self, notes: dict[int, str] | None = None, limit: int = 200) -> str:
         """The listing, with `notes` behind the instructions; the middle of a long tape is cut."""
@@ -765,9 +766,7 @@ class Tape:
         """
         from .explain import explain
 
-        return explain(
-            self, y, seed=seed, names=names, wrt=wrt, steps=steps, digits=digits
-        )
+        return explain(self, y, seed=seed, names=names, wrt=wrt, steps=steps, digits=digits)
 
     def save(self, path: Any, **results: Any) -> None:
         """Write the tape to a file, which `nt.load` reads; `results` are values that get names.

@@ -391,7 +391,7 @@ def test_printing():
         "Jacobian 5 x 6, 10 entries (33.3%), evaluation: 2 sweeps (2 tangent), detection: 1 sweep"
     )
     assert picture[0] == "##...."
-    assert repr(pattern) == "<Sparsity of a 5 x 6 jacobian, 10 entries>"
+    assert repr(pattern) == "<Sparsity of a 5 x 6 Jacobian, 10 entries>"
     assert (pattern.nnz, pattern.evaluation_sweeps, pattern.detection_sweeps) == (10, 2, 1)
     large = nt.sparsity(lambda x: x * 2.0)(np.ones(60))
     assert len(str(large).splitlines()) == 1

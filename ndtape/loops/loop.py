@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ChangedShapeError, ShapeError, TooManyTapesError
 from ..looping import Form, LoopBody, Runner
+from ..named import counted
 from ..record import core
 from ..record.arrays import of_span
 from ..record.calls import Call
@@ -61,6 +62,10 @@ class Loop:
         self.open = True  # more may be captured
         self.level: int | None = None  # of the passes, once somebody has asked for them
         self.sites: Counter[tuple[str, int]] = Counter()  # lines whose guards have flipped
+
+    def __repr__(self) -> str:
+        bodies = counted(len(self.bodies) or len(self.raw), "recording")
+        return f"<{self.name} of {counted(self.steps, 'step')}, {bodies} of its body>"
 
     @property
     def form(self) -> Form:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import PatternError
+from ..named import counted
 from .colouring import Colours, of_hessian, of_jacobian
 from .detect import Found
 from .recovery import Sums, mirror_images, substituted, sums_of
@@ -273,7 +274,9 @@ class Sparsity:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<Sparsity of a {self.shape[0]} x {self.shape[1]} {self.kind}, {self.nnz} entries>"
+        height, width = self.shape
+        entries = counted(self.nnz, "entry")
+        return f"<Sparsity of a {height} x {width} {self.kind.title()}, {entries}>"
 
     def __str__(self) -> str:
         height, width = self.shape

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
+from ..named import called, counted
 from ..passes import DEFAULT_LEVEL, Report, checked_level
 from ..run import Workspace
 from ..tape import Tape
@@ -68,6 +69,9 @@ class Replay:
             self.trace.give_back(self.work)
             self.work = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        return f"<replay of {self.tape}>" if self.work is not None else "<replay, given back>"
+
 
 class Function:
     """A function that is recorded once and replayed; made by `nt.function`."""
@@ -103,7 +107,7 @@ class Function:
         self.clear()
 
     def __repr__(self) -> str:
-        return f"<nt.function {self.name}: {len(self.tapes)} tapes>"
+        return f"<nt.function {called(self.f)}: {counted(len(self.tapes), 'tape')}>"
 
     def __captures__(self) -> Any:
         return self.f

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ChangedShapeError, TooManyTapesError, UnstableProgramError
+from ..named import counted
 from ..ops import WIDE_CODES
 from ..passes import quiet
 from ..record.arrays import Array, as_array, of_span, plain
@@ -146,6 +147,10 @@ class Trace:
         self.lean_length = 0  # of what steady replays sweep, see lean.py
         self.hot: dict[Any, Any] = {}  # workspaces of fast calls, see replay.py
 
+    def __repr__(self) -> str:
+        guards = counted(len(self.guards), "guard")
+        return f"<Trace of {counted(len(self.tape), 'instruction')}, {guards}>"
+
     def borrow(self, chosen: Sequence[int] | None = None) -> Workspace:
         """A workspace that is this caller's alone until `give_back`.
 
@@ -242,6 +247,9 @@ class Program:
         self.flips: dict[tuple[str, int], int] = {}  # by file and line
         self.lock = threading.RLock()
         self.recordings = self.replays = self.turns = self.instructions = 0
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name}: {counted(len(self.traces), 'trace')}>"
 
     def run(
         self,
