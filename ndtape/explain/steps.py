@@ -22,13 +22,8 @@ TERMS = 4  # of a sum of paths that are written out
 def derivative(top: str, bottom: str, latex: bool = False) -> str:
     r"""``dc/da``, or ``\frac{dc}{da}``."""
     if latex:
-        return rf"\frac{{d{_apart(latex_name(top))}}}{{d{_apart(latex_name(bottom))}}}"
+        return rf"\frac{{d{latex_name(top)}}}{{d{latex_name(bottom)}}}"
     return f"d{top}/d{bottom}"
-
-
-def _apart(name: str) -> str:
-    """A name that may stand behind a d."""
-    return f" {name}" if name.startswith("\\") else name
 
 
 class Step:

@@ -61,8 +61,8 @@ def graph_of(
     >>> [edge.symbolic for edge in graph.edges]
     ['2·x', '1', '1', 'cos b']
     """
-    if isinstance(of, str):
-        of = tape[of]
+    named: Any = tape
+    of = named[of] if isinstance(of, str) else of
     if isinstance(of, (Var, Array)):
         found, root, size = place_on(tape, of)
         tape = found

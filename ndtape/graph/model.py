@@ -156,19 +156,24 @@ class Edge:
 
     @property
     def differentiable(self) -> bool:
-        """Whether a derivative passes: not from constants, nor where the table has none."""
+        """Whether a derivative passes: not to constants and parameters, nor where the table has
+        none."""
         child = self.graph.nodes[self.child]
-        if self.graph.nodes[self.parent].kind == CONSTANT:
+        if self.graph.nodes[self.parent].kind in (CONSTANT, PARAMETER):
             return False
-        row = row_of(child._instruction)
+        instruction = child._instruction
+        row = row_of(instruction)
         if row is not None:
             return has_partial(row, self.operand)
-        return not (child.op == "gather" and self.operand == 1)
+        if instruction.name == "call":
+            call = self.graph.tape.calls[self.graph.tape.kind_word(instruction.position)]
+            return call.primitive.vjp is not None
+        return not (instruction.name in ("gather", "scatter_add") and self.operand == 1)
 
     @property
     def local(self) -> Any:
         """The local derivative: a number; for elementwise operations on arrays an array shaped like
-        the result; None for constants and where the Jacobian is no diagonal."""
+        the result; None for constants, parameters, and where the Jacobian is no diagonal."""
         child = self.graph.nodes[self.child]
         if not self.differentiable or row_of(child._instruction) is None:
             return None
@@ -195,7 +200,7 @@ class Edge:
 
     def _written(self, write: Callable[[Formula], str]) -> str:
         if not self.differentiable:
-            return "" if self.graph.nodes[self.parent].kind == CONSTANT else "0"
+            return "" if self.graph.nodes[self.parent].kind in (CONSTANT, PARAMETER) else "0"
         formula = self.local_formula
         return "" if formula is None else write(formula)
 

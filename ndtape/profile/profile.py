@@ -175,7 +175,8 @@ def _line(row: Row) -> str:
 
 def profile_tape(tape: Tape, y: Any = None) -> Profile:
     """The profile of a gradient of `y` on a tape; see `Tape.profile`."""
-    y = tape[y] if isinstance(y, str) else y
+    named: Any = tape
+    y = named[y] if isinstance(y, str) else y
     if isinstance(y, (Var, Array)):
         tape, start, size = place_on(tape, y)
         roots = np.arange(start, start + size)
