@@ -1,7 +1,8 @@
 # Everything a newcomer needs, on a machine with only Python >= 3.10: `make demo`, then `make test`.
 #
 # PYTHON=python3.12 chooses the interpreter a new environment is made with; PEERS=1 lets `make perf`
-# install the libraries it measures against (several hundred megabytes).
+# install the libraries it measures against (several hundred megabytes); PACKAGES="python3.10:oldest
+# python3.13" are the environments in which `make packages` tries what it builds.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,14 +10,18 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check sweeps perf docs
+.PHONY: demo test check packages sweeps perf docs
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
 TOO_OLD = { echo "$(1) is no Python 3.10 or newer: $(2)" >&2; exit 1; }
 
 # One stamp for each extra of pyproject.toml, so that the demo does not wait for the linters and a
-# second call of anything starts at once. A .venv that is already there is used as it is, unless its
-# interpreter is gone.
+# second call of anything starts at once; an extra brings the stamps of those it contains. A .venv
+# that is already there is used as it is, unless its interpreter is gone.
+INSIDE_dev := test examples docs
+INSIDE_test := examples
+INSIDE_docs := examples
+
 $(VENV)/.has-%: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) $(NEW_ENOUGH) || \
 		$(call TOO_OLD,$(PYTHON),name a newer one with PYTHON=)
@@ -24,8 +29,9 @@ $(VENV)/.has-%: pyproject.toml
 	@$(BIN)/python $(NEW_ENOUGH) || $(call TOO_OLD,$(VENV),remove it)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	@echo "installing ndtape[$*] into $(VENV)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[$*]"
-	@touch $@
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable ".[$*]"
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # on all cores; pip would use one
+	@touch $@ $(INSIDE_$*:%=$(VENV)/.has-%)
 
 .PRECIOUS: $(VENV)/.has-%
 
@@ -40,6 +46,9 @@ check: $(VENV)/.has-dev
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	$(BIN)/python -m ndtape.codegen --check
+
+packages: $(VENV)/.has-test
+	$(BIN)/python tests/packages.py $(PACKAGES)
 
 sweeps: $(VENV)/.has-dev
 	$(BIN)/python -m ndtape.codegen
