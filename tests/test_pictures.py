@@ -298,6 +298,7 @@ def test_folded_pictures(drawings):
     lines = boxes(shown["fold_lines"])
     assert lines["total = total + y"][1][1:] == [
         "25 000 add", "values 200.0 kB, ↻ 24 999 results used again inside",
+        "|value| ≤ 7.265e+08", "|adjoint| ≤ 1",
     ]  # fmt: skip
     runs = boxes(shown["fold_runs"])
     assert runs["(add, sin, multiply, add) × 25 000"][0] == "group"
@@ -315,7 +316,7 @@ def test_an_irregular_program_is_cut_into_blocks():
     drawing = tape.draw(y)
     assert 8 <= len(drawing.scene.boxes) <= 26
     members = [int(n.replace(" ", "")) for box in drawing.scene.boxes if box.look == "group"
-               for n in re.findall(r"([\d ]+) (?:\w+)(?:,|$)", box.lines[-2].text)]  # fmt: skip
+               for n in re.findall(r"([\d ]+) (?:\w+)(?:,|$)", box.lines[-4].text)]  # fmt: skip
     assert sum(members) == 2000
     check_geometry(drawing)
 
@@ -382,7 +383,15 @@ def test_numbers_that_are_none():
     x = nt.var(math.inf, name="x")
     drawing = nt.draw(nt.log(x - x) * 1e300)
     assert "nan" in texts(drawing)
+    states = {box.lines[0].text: box.state for box in drawing.scene.boxes}
+    assert [name for name, state in states.items() if state != "bad"] == ["1e+300"]  # not red
     check_geometry(drawing)
+    with nt.Tape() as tape:
+        y = nt.log(x - x)
+        for _ in range(100):
+            y = nt.sin(y)
+    folded = tape.draw(y)
+    assert "|value| ≤ nan" in texts(folded) and folded.scene.boxes[-1].state == "bad"
 
 
 # --- files and mistakes ---------------------------------------------------------------------------
@@ -414,6 +423,11 @@ def test_mistakes_are_told(tmp_path):
             nt.draw(y, **wrong)
     with pytest.raises(nt.ArgumentError, match="takes a recording value, not float"):
         nt.draw(1.0)
+    with nt.Tape() as tape:
+        nt.sin(x)
+    for wrong in (1.0, -1, 7, [y]):
+        with pytest.raises(nt.ArgumentError, match="a value of this tape, its name or its slot"):
+            tape.draw(wrong)
     with pytest.raises(nt.ArgumentError, match="no operation made this value"):
         nt.draw(x)
     with pytest.raises(nt.ArgumentError, match="no operation was recorded"):

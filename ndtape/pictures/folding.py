@@ -18,6 +18,8 @@ from ..ops import FIRST_WIDE, INPUT_CODE, OPCODES, WIDE, WIDE_CODES
 from ..tape import SLOT_MASK, Tape, line_number
 
 INPUTS = (INPUT_CODE, WIDE_CODES["wide_input"])
+HIDDEN = [opcode.code for opcode in OPCODES if opcode.row.name == "guard"]
+HIDDEN.append(WIDE_CODES["skip"])  # instructions that compute nothing
 LISTED = ("collect", "call", "terms", "affine")  # operands are listed among the words
 OPERAND_COUNTS = {w.name: len(w.operands) for w in WIDE} | {"wide_input": 0, "skip": 0}
 LONGEST_PERIOD = 64  # instructions of a loop's body that is recognised without lines
@@ -76,6 +78,15 @@ class Program:
         read = np.concatenate(slots).astype(np.int64)
         producers = np.searchsorted(self.first, read, side="right") - 1
         return np.concatenate(users).astype(np.int64), producers
+
+    def only_result(self) -> range | None:
+        """The slots of the only result that nothing reads; None where there are several."""
+        computed = np.flatnonzero(~np.isin(self.codes, (*INPUTS, *HIDDEN)))
+        unread = np.setdiff1d(computed, self.producers)
+        if len(unread) != 1:
+            return None
+        first, size = int(self.first[unread[0]]), int(self.sizes[unread[0]])
+        return range(first, first + size)
 
     def reached(self, root: int) -> np.ndarray:
         """Which instructions an instruction depends on, itself included."""

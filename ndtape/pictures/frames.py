@@ -89,7 +89,7 @@ def _frame(
 ) -> Scene:
     """The scene with what is known so far, and what the step works on lit."""
     boxes = tuple(
-        replace(box, lines=lines(box), tip="", state="active" if box.key in lit else "")
+        replace(box, lines=lines(box), tip="", state="active" if box.key in lit else box.state)
         for box in scene.boxes
     )
     arrows = tuple(_shown(arrow, lit, labelled) for arrow in scene.arrows)

@@ -72,7 +72,11 @@ class Painter:
             lines += [Line(text) for text in self.numbers(node.value, known, "=")]
         if self.reverse and node.adjoint is not None and node.kind != CONSTANT:
             lines += [Line(text, "adjoint") for text in self.adjoint(node)]
-        return Box(f"n{node.index}", self.look(node), tuple(map(_cut, lines)), self.tip(node))
+        shown = (node.value, 0.0 if node.adjoint is None or not self.reverse else node.adjoint)
+        state = "" if all(np.isfinite(x).all() for x in shown) else "bad"
+        return Box(
+            f"n{node.index}", self.look(node), tuple(map(_cut, lines)), self.tip(node), state
+        )
 
     def look(self, node: Node) -> str:
         if node.op in LOOPS and node.kind == OPERATION:

@@ -36,7 +36,8 @@ class Line:
 class Box:
     """A node: input, parameter, constant, operation, loop, group, variable or junction.
 
-    `tip` is shown where a mouse rests on it; `state` is "active" where the step of a frame is.
+    `tip` is shown where a mouse rests on it; `state` is "active" where the step of a frame
+    is, and "bad" where a number is not finite.
     """
 
     key: str

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import memory
 from .folding import Folded, Group, Program, fold, name_of
+from .magnitudes import Magnitudes
 from .metrics import shortened
 from .scene import BODY, TITLE, Arrow, Box, Line, Scene, counted, grouped
 
@@ -18,10 +19,10 @@ NAMED = 3  # operations that a box lists
 BODY_SHOWN = 5  # operations of a run's body
 
 
-def summarised(program: Program, chosen: np.ndarray, limit: int) -> Scene:
+def summarised(program: Program, chosen: np.ndarray, magnitudes: Magnitudes, limit: int) -> Scene:
     """About `limit` groups of the chosen instructions (a mask)."""
     folded = fold(program, chosen, limit)
-    boxes = [_box(program, i, group) for i, group in enumerate(folded.groups)]
+    boxes = [_box(program, i, group, magnitudes) for i, group in enumerate(folded.groups)]
     total = int(chosen.sum())
     caption = f"{counted(total, 'instruction')} in {counted(len(boxes), 'group')}"
     return Scene(
@@ -37,17 +38,19 @@ def _arrows(folded: Folded) -> list[Arrow]:
     ]  # fmt: skip
 
 
-def _box(program: Program, i: int, group: Group) -> Box:
+def _box(program: Program, i: int, group: Group, magnitudes: Magnitudes) -> Box:
     title, note = _heading(program, group)
     lines = [Line(shortened(title, TITLE, WIDEST), "title")]
     if note:
         lines.append(Line(shortened(note, BODY, WIDEST), "note"))
-    if group.kind == "input":
-        return Box(f"g{i}", "input", tuple(lines), _tip(program, group))
-    lines.append(Line(shortened(_operations(group.counts), BODY, WIDEST)))
-    own = f", ↻ {grouped(group.own)} results used again inside" if group.own else ""
-    lines.append(Line(f"values {memory.text(8 * group.numbers)}{own}", "note"))
-    return Box(f"g{i}", "group", tuple(lines), _tip(program, group))
+    if group.kind != "input":
+        own = f", ↻ {grouped(group.own)} results used again inside" if group.own else ""
+        lines += [Line(shortened(_operations(group.counts), BODY, WIDEST)),
+                  Line(f"values {memory.text(8 * group.numbers)}{own}", "note")]  # fmt: skip
+    lines += magnitudes.lines(group.members)
+    state = "" if magnitudes.finite(group.members) else "bad"
+    look = "input" if group.kind == "input" else "group"
+    return Box(f"g{i}", look, tuple(lines), _tip(program, group), state)
 
 
 def _heading(program: Program, group: Group) -> tuple[str, str]:

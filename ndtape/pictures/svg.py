@@ -41,7 +41,7 @@ LOOKS = {
 }
 INK = {"title": "#111827", "value": "#1f2937", "adjoint": "#b91c1c", "local": "#1f2937",
        "path": "#b91c1c", "note": "#4b5563"}  # fmt: skip
-EDGE, LIT = "#6b7280", "#b91c1c"
+EDGE, LIT, BAD = "#6b7280", "#b91c1c", "#dc2626"
 _ILLEGAL = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -95,8 +95,8 @@ def _box(box: Box, layout: Layout) -> str:
                       inside + _text(box.lines, centre))  # fmt: skip
     look = LOOKS[box.look]
     dashes = f' stroke-dasharray="{look.dashes}"' if look.dashes else ""
-    line = "2.6" if box.state == "active" else "1.3"
-    style = f'fill="{look.fill}" stroke="{look.stroke}" stroke-width="{line}"'
+    line, stroke = ("2.6" if box.state else "1.3"), (BAD if box.state == "bad" else look.stroke)
+    style = f'fill="{look.fill}" stroke="{stroke}" stroke-width="{line}"'
     inside = _rectangle(centre, size, f'class="box" rx="{_number(look.radius)}" {style}{dashes}')
     if look.double:
         less = (size[0] - 5, size[1] - 5)

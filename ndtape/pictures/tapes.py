@@ -19,6 +19,7 @@ from .folding import INPUTS, Program
 from .frames import forward_frames, reverse_frames
 from .graphs import Options, Painter
 from .layout import arrange
+from .magnitudes import Magnitudes
 from .scene import Scene
 from .summary import summarised
 
@@ -44,13 +45,19 @@ def draw_tape(
     """The picture of a tape, see `Tape.draw`."""
     _check(sweep, SWEEPS, "sweep")
     _check(operations, OPERATIONS, "operations")
+    named: Any = tape
+    y = named[y] if isinstance(y, str) else y
     tape, root = root_of(tape, y)
     where = direction, engine
     if len(tape) > limit and not isinstance(tape, OptimisedTape):  # which is refused below
         program = Program(tape)
-        chosen = np.ones(len(tape), bool) if root is None else program.reached(root)
+        chosen = np.ones(len(tape), bool)
+        if root is not None:
+            chosen = program.reached(tape.index_of_slot(root.start))
         if np.count_nonzero(chosen & ~np.isin(program.codes, INPUTS)) > limit:
-            scene = summarised(program, chosen, min(limit, GROUPS))
+            top = (root or program.only_result()) if sweep == "reverse" else None
+            magnitudes = Magnitudes(program, top, seed, digits)
+            scene = summarised(program, chosen, magnitudes, min(limit, GROUPS))
             return Drawing(scene, arrange([scene], *where), arrangement=where)
     graph = graph_of(tape, y, sweep == "reverse", seed=seed, names=names, wrt=wrt)
     if not graph.nodes:
@@ -68,14 +75,19 @@ def draw_tape(
     return Drawing(quiz, layout, solution=Drawing(scene, layout, steps, where))
 
 
-def root_of(tape: Tape, y: Any) -> tuple[Tape, int | None]:
-    """The tape that holds a value, and the instruction that computed it."""
+def root_of(tape: Tape, y: Any) -> tuple[Tape, range | None]:
+    """The tape that holds a value, and its slots."""
     if y is None:
         return tape.whole(), None
     if isinstance(y, (Var, Array)):
-        found, slot, _ = place_on(tape, y)
-        return found, found.index_of_slot(slot)
-    return tape.whole(), tape.whole().index_of_slot(int(y))
+        found, slot, size = place_on(tape, y)
+        return found, range(slot, slot + size)
+    if not isinstance(y, int) or not 0 <= y < tape.whole().slots:
+        raise ArgumentError(
+            f"draw takes a value of this tape, its name or its slot, not {y!r} of type "
+            f"{type(y).__name__}"
+        )
+    return tape.whole(), range(y, y + 1)
 
 
 def tape_of(y: Any) -> Tape:
