@@ -72,6 +72,17 @@ def test_every_public_name_is_in_the_reference():
     assert set(public(nt)) - of_modules <= LISTED
 
 
+def test_every_page_is_in_the_navigation():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    entries = set(re.findall(r"^(?:.* <)?([\w/]+)>?$", index, re.MULTILINE))
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= entries
+    for folder in ("api", "guides", "howto", "tutorial"):  # internals go by a glob
+        index = (DOCS / folder / "index.md").read_text(encoding="utf-8")
+        listed = [line for line in index.splitlines() if re.fullmatch(r"[\w*]+", line)]
+        for path in (DOCS / folder).glob("*.md"):
+            assert path.stem == "index" or any(path.match(f"{name}.md") for name in listed), path
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 
