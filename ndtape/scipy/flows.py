@@ -25,6 +25,7 @@ from ..traced.function import function
 from ..transforms.gradients import grad
 from ..transforms.linear_maps import jvp
 
+DONE = ("Integration successful.", "Nothing was done; the integration time was 0.")
 Speed = Callable[[Any, Any, Any], Any]  # (y (d,), t, parameters (p,)) -> dy/dt (d,)
 
 
@@ -54,7 +55,7 @@ class Flow:
             states, info = scipy.integrate.odeint(
                 speed, start, times, full_output=True, **self.options
             )
-        if info["message"] != "Integration successful.":
+        if info["message"] not in DONE:
             raise ConvergenceError(
                 f"odeint gave up: {info['message']} [{user_line()}]",
                 int(info["nst"].max(initial=0)),
