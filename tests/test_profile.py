@@ -1,6 +1,8 @@
 """Profiles: time and bytes by operation and source line, whose parts add up to the whole."""
 
 import re
+from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -179,7 +181,7 @@ def test_plots():
         assert len(rows) == 4  # everything, functions, lines, operations
         for row in rows:  # no bars overlap, and together they are as wide as the whole
             spans = sorted((lo, hi) for lo, hi, y, _ in found if y == row)
-            assert all(one[1] <= two[0] + 1e-6 for one, two in zip(spans, spans[1:], strict=False))
+            assert all(one[1] <= two[0] + 1e-6 for one, two in pairwise(spans))
             assert sum(hi - lo for lo, hi in spans) > 0.97 * 960 - len(spans)
         for lo, hi, _, text in found:  # no text leaves its bar
             if text is not None:
@@ -202,3 +204,13 @@ def test_plots_are_saved(tmp_path):
 def test_seconds_are_written():
     texts = [seconds_text(x) for x in (2.0, 1.234e-3, 5e-6, 12.3e-9)]
     assert texts == ["2 s", "1.23 ms", "5 µs", "12.3 ns"]
+
+
+def test_the_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples")
+    import where_time_goes
+
+    monkeypatch.setattr(where_time_goes, "STEPS", 5)
+    check_parts(where_time_goes.main(tmp_path))
+    assert 'i = nt.sigmoid(w["i"] @ u)' in capsys.readouterr().out
+    assert len(bars((tmp_path / "lstm.svg").read_text(encoding="utf-8"))) > 10

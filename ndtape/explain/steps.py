@@ -26,9 +26,18 @@ def derivative(top: str, bottom: str, latex: bool = False) -> str:
     return f"d{top}/d{bottom}"
 
 
+def top_of(root: Node) -> str:
+    """What is differentiated: the root by its name, or ``L``, the sum of its seed times it."""
+    if not root.shape and root.adjoint == 1:
+        return root.name
+    taken = {node.name for node in root.graph.nodes}
+    return next((name for name in "LJS" if name not in taken), "L′")
+
+
 class Step:
     """One step of the walk: what it adds to the derivative of the root by `node`.
 
+    `top` is what is differentiated: the name of the root, or of its product with a seed.
     `kind` is "seed", "edge" or "total"; `edges` are those that it goes along, none for the seed;
     `through` is the operation that hands back (of a total the last to do so), None for the seed.
     `path` counts the paths that meet in the node, in the order of the program, `paths` is how many
@@ -42,6 +51,8 @@ class Step:
     ) -> None:  # fmt: skip
         self.kind, self.root, self.node, self.edges, self.value = kind, root, node, edges, value
         self.path, self.paths = path
+        self.top = top_of(root)
+        self.seeded = self.top != root.name
         self.text, self.latex = Writer(digits), LatexWriter(digits)
         parts = {edge.part for edge in edges}
         self.part = parts.pop() if len(parts) == 1 else ""  # of the node
@@ -72,14 +83,27 @@ class Step:
     def note(self) -> str:
         """``path 1 of 2``, ``already computed``: what else a reader should know."""
         if self.kind == SEED:
-            return "the walk begins with 1" if self.node is self.root else "the seed"
+            return "the seed" if self.seeded else "the walk begins with 1"
         if self.kind == TOTAL:
             return f"total of {self.paths} paths"
-        notes = [f"path {self.path} of {self.paths}"] if self.paths > 1 else []
+        notes = [self.which] if self.which else []
         assert self.through is not None
-        if self.through is not self.root:
-            notes.append(f"{derivative(self.root.name, self.through.name)} already computed")
+        if self.through is not self.root or self.seeded:
+            notes.append(f"{derivative(self.top, self.through.name)} already computed")
         return ", ".join(notes)
+
+    @property
+    def which(self) -> str:
+        """``path 1 of 2`` where several paths meet, else "".
+
+        Where an operation reads the node twice, it also says as which operand.
+        """
+        if self.paths == 1:
+            return ""
+        text = f"path {self.path} of {self.paths}"
+        edge = self.edges[0]
+        twice = [e for e in self.node.graph.nodes[edge.child].inputs if e.parent == edge.parent]
+        return text if len(twice) == 1 else f"{text}, by operand {edge.operand + 1}"
 
     @property
     def shapes(self) -> str:
@@ -96,7 +120,7 @@ class Step:
     def symbols_in(self, n: Writer) -> list[str]:
         """What is computed, and what from."""
         latex = n.latex
-        left = derivative(self.root.name, self.node.name + self.part, latex)
+        left = derivative(self.top, self.node.name + self.part, latex)
         if self.kind == SEED:
             return [left]
         if self.kind == EDGE:
@@ -115,9 +139,9 @@ class Step:
         formula = edge.local_formula
         local = derivative(child.name, self.node.name + edge.part, latex)
         written = "" if formula is None else n.write(formula)
-        if child is self.root:
+        if child is self.root and not self.seeded:
             return [written or local]
-        above = derivative(self.root.name, child.name, latex)
+        above = derivative(self.top, child.name, latex)
         sides = [f"{above}{_dot(n)}{local}"]
         if formula is not None and literal(formula) is None:
             sides.append(f"{above}{_dot(n)}{n.within(formula, PRODUCT)}")
@@ -136,7 +160,12 @@ class Step:
             return [" + ".join(terms), result]
         child, local = self.through, self.edges[0].local
         assert child is not None
-        if child is self.root or child.shape or np.ndim(self.value) or local is None:
+        if (
+            (child is self.root and not self.seeded)
+            or child.shape
+            or np.ndim(self.value)
+            or local is None
+        ):
             return [result]
         return [f"{n.numeral(child.adjoint)}{_dot(n)}{_bracketed(n.numeral(local))}", result]
 

@@ -15,7 +15,7 @@ from ..graph.model import CONSTANT, INPUT, OPERATION, PARAMETER
 from ..graph.notation import DIGITS, LatexWriter, Writer, shape_text
 from ..record.arrays import Array
 from ..tape import Tape
-from .steps import EDGE, SEED, TOTAL, Step, derivative, steps_of
+from .steps import SEED, TOTAL, Step, derivative, steps_of
 
 STEPS = 50
 
@@ -56,7 +56,7 @@ class Walkthrough:
     def __init__(self, graph: Graph, digits: int = DIGITS) -> None:
         self.graph, self.digits = graph, digits
         self.steps = steps_of(graph, digits)
-        self.root = self.steps[0].node
+        self.root, self.top = self.steps[0].node, self.steps[0].top
 
     def __str__(self) -> str:
         return _Text(self).document()
@@ -103,13 +103,20 @@ class _Text:
         if left_out:
             yield self.remark(f"… {grouped(left_out)} operations before the last ones")
         yield ""
-        yield self.heading(f"The walk back from {self.math(self.name(self.walk.root.name))}")
+        yield self.heading(self.title_of_walk())
         yield from self.backward()
         if left_out:
             yield self.remark(f"… {grouped(left_out)} steps more, down to the inputs")
         yield ""
         yield self.heading("The result")
         yield from self.block(self.result())
+
+    def title_of_walk(self) -> str:
+        top = self.math(self.name(self.walk.top))
+        if self.walk.top == self.walk.root.name:
+            return f"The walk back from {top}"
+        root = self.math(self.name(self.walk.root.name))
+        return f"The walk back from {top}, the sum of a seed times {root}"
 
     def forward(self) -> Iterator[str]:
         """A line for each node."""
@@ -157,9 +164,9 @@ class _Text:
     def visit(self, number: int, node: Node) -> str:
         """The heading of an operation's steps."""
         what = f"{self.name(node.name)} = {self.writer.write(node.formula)}"
-        if node is self.walk.root:
+        if node is self.walk.root and self.walk.top == node.name:
             return self.title(number, what, "")
-        top = derivative(self.walk.root.name, node.name, self.latex)
+        top = derivative(self.walk.top, node.name, self.latex)
         known = self.math(f"{top} = {self.writer.numerals(node.adjoint)}")
         return self.title(number, what, f"{known} is already computed")
 
@@ -168,16 +175,16 @@ class _Text:
         notes = [step.shapes] if step.shapes else []
         if step.kind == TOTAL:
             notes.append("total")
-        elif step.kind == EDGE and step.paths > 1:
-            notes.append(f"path {step.path} of {step.paths}")
-        elif step.kind == SEED and np.ndim(step.value):
+        elif step.kind == SEED and step.seeded:
             notes.append("the seed")
+        elif step.which:
+            notes.append(step.which)
         return self.equation(without_repeats(sides), ", ".join(notes))
 
     def result(self) -> Iterator[str]:
         shown = [n for n in self.walk.graph.nodes if n.kind == INPUT and n.adjoint is not None]
         for node in shown:
-            top = derivative(self.walk.root.name, node.name, self.latex)
+            top = derivative(self.walk.top, node.name, self.latex)
             yield self.equation([top, self.writer.numerals(node.adjoint)], "")
 
     # --- signs ------------------------------------------------------------------------------------
