@@ -9,6 +9,7 @@ integrates backwards is short.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -51,7 +52,8 @@ class Flow:
             v = plain("odeint", self.traced(y, float(t), parameters))
             return checked("odeint", v, len(start))  # type: ignore[no-any-return]
 
-        with apart("odeint"):
+        with apart("odeint"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.integrate.ODEintWarning)  # raised below
             states, info = scipy.integrate.odeint(
                 speed, start, times, full_output=True, **self.options
             )
