@@ -39,6 +39,7 @@ def pictures(cell):
     return bool(kinds & {"image/svg+xml", "image/png", "text/html"})
 
 
+@pytest.mark.filterwarnings("ignore")  # what Jupyter warns about is its own business
 def test_notebooks_print_what_they_show(tmp_path):
     """All chapters one after another, in one kernel: starting one takes as long as running it."""
     joined = nbformat.v4.new_notebook(metadata=notebooks.METADATA)
