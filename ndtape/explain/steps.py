@@ -27,9 +27,14 @@ def derivative(top: str, bottom: str, latex: bool = False) -> str:
 
 
 def top_of(root: Node) -> str:
-    """What is differentiated: the root by its name, or ``L``, the sum of its seed times it."""
-    if not root.shape and root.adjoint == 1:
+    """What is differentiated: the root by its name, one element of it, or ``L``, the sum of its
+    seed times it."""
+    seed = np.ravel(np.asarray(root.adjoint))
+    if len(seed) == seed[0] == 1:
         return root.name
+    if root.shape and np.count_nonzero(seed) == 1 and seed.max() == 1:
+        index = np.unravel_index(int(seed.argmax()), root.shape)
+        return f"{root.name}[{', '.join(map(str, map(int, index)))}]"
     taken = {node.name for node in root.graph.nodes}
     return next((name for name in "LJS" if name not in taken), "L′")
 

@@ -12,9 +12,10 @@ from .. import rules
 from ..errors import ArgumentError
 from ..graph import Graph, Node, graph_of
 from ..graph.model import CONSTANT, INPUT, OPERATION, PARAMETER
-from ..graph.notation import DIGITS, LatexWriter, Writer, shape_text
+from ..graph.notation import DIGITS, SPECIAL, LatexWriter, Writer, shape_text
 from ..record.arrays import Array
 from ..tape import Tape
+from ..traced.program import short
 from .steps import SEED, TOTAL, Step, derivative, steps_of
 
 STEPS = 50
@@ -113,7 +114,7 @@ class _Text:
 
     def title_of_walk(self) -> str:
         top = self.math(self.name(self.walk.top))
-        if self.walk.top == self.walk.root.name:
+        if self.walk.top.partition("[")[0] == self.walk.root.name:
             return f"The walk back from {top}"
         root = self.math(self.name(self.walk.root.name))
         return f"The walk back from {top}, the sum of a seed times {root}"
@@ -145,10 +146,12 @@ class _Text:
         return self.writer.write(node.applied(operands))
 
     def kind_of(self, node: Node, cut: bool) -> str:
-        shape = f", {shape_text(node.shape)}" if len(node.shape) > 1 else ""
         words = {INPUT: "input", PARAMETER: "parameter", CONSTANT: "constant"}
         word = "computed before" if cut else words.get(node.kind, "")
-        return (word + shape).removeprefix(", ")
+        parts = [word, shape_text(node.shape) if len(node.shape) > 1 else ""]
+        if node.line and node.kind == OPERATION:
+            parts.append(self.verbatim(short(node.line)))
+        return ", ".join(filter(None, parts))
 
     def backward(self) -> Iterator[str]:
         """The seed, then the operations from the last to the first."""
@@ -164,7 +167,7 @@ class _Text:
     def visit(self, number: int, node: Node) -> str:
         """The heading of an operation's steps."""
         what = f"{self.name(node.name)} = {self.writer.write(node.formula)}"
-        if node is self.walk.root and self.walk.top == node.name:
+        if node is self.walk.root:
             return self.title(number, what, "")
         top = derivative(self.walk.top, node.name, self.latex)
         known = self.math(f"{top} = {self.writer.numerals(node.adjoint)}")
@@ -204,6 +207,10 @@ class _Text:
     def math(self, text: str) -> str:
         return text
 
+    def verbatim(self, text: str) -> str:
+        """Text that is none of ours: a place in a file."""
+        return text
+
     def equation(self, sides: list[str], note: str) -> str:
         text = " = ".join(sides)
         return f"{text:<60}  {note}".rstrip() if note else text
@@ -236,6 +243,9 @@ class _Markdown(_Text):
     def math(self, text: str) -> str:
         return f"${text}$"
 
+    def verbatim(self, text: str) -> str:
+        return f"`{text.replace('`', '')}`"
+
     def equation(self, sides: list[str], note: str) -> str:
         return f"${' = '.join(sides)}$" + (f" ({note})" if note else "")
 
@@ -258,6 +268,9 @@ class _Latex(_Text):
 
     def math(self, text: str) -> str:
         return f"${text}$"
+
+    def verbatim(self, text: str) -> str:
+        return rf"\texttt{{{text.translate(SPECIAL)}}}"
 
     def equation(self, sides: list[str], note: str) -> str:
         left, *right = sides

@@ -149,8 +149,8 @@ class Sweeper:
         places, sizes = np.zeros((2, len(codes)), np.int64)
         places[wide] = self.columns["c"][self.lo : self.hi][wide]
         sizes[wide] = self.columns["m"][places[wide] + nest.SIZE]
-        pairs = np.stack([codes, places]), np.stack([codes, sizes])
-        fine, coarse = (np.unique(p, axis=1, return_inverse=True)[1].ravel() for p in pairs)
+        keys = codes * (1 << 40) + places, codes * (1 << 40) + sizes
+        fine, coarse = (np.unique(key, return_inverse=True)[1] for key in keys)
         return fine, coarse
 
     def _repeated(self, i: int, lo: int, hi: int) -> float:
