@@ -61,7 +61,7 @@ class Drawing:
     @property
     def caption(self) -> str:
         """The lines below the picture."""
-        return "\n".join(line.text for line in self.scene.caption if line.text.strip())
+        return "\n".join(line.text for line in self.scene.caption)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -110,16 +110,17 @@ class Drawing:
         numbered from ``name-1`` on.  Raises `ArgumentError` for another suffix.
         """
         path = Path(path)
-        if path.suffix not in SUFFIXES:
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
             raise ArgumentError(
                 f"a drawing is saved as {', '.join(SUFFIXES)}, not as {path.suffix or path.name!r}"
             )
-        if path.suffix == ".html":
+        if suffix == ".html":
             path.write_text(self.html(frames), encoding="utf-8")
         elif frames and self.frames:
             for i, frame in enumerate(self.frames, 1):
                 frame.save(path.with_name(f"{path.stem}-{i}{path.suffix}"))
-        elif path.suffix == ".svg":
+        elif suffix == ".svg":
             path.write_text(self.svg, encoding="utf-8")
         else:
             path.write_bytes(self.png())

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from ..explain.steps import EDGE, TOTAL, Step, steps_of
+from ..explain.steps import TOTAL, Step, derivative, steps_of
 from ..graph.model import OPERATION, Graph
 from ..graph.notation import numerals
+from .numbers import LONGEST_SUM, joined
 from .scene import Arrow, Box, Line, Scene
 
 
@@ -18,35 +19,43 @@ def reverse_frames(scene: Scene, graph: Graph, digits: int) -> list[Scene]:
     """The walk backwards: the seed, a frame an edge, and one where paths meet."""
     if len(graph.results) != 1 or graph.nodes[graph.results[0]].adjoint is None:
         return []
-    numbers = {id(edge): f"e{i}" for i, edge in enumerate(graph.edges)}
+    keys = {id(edge): f"e{i}" for i, edge in enumerate(graph.edges)}
+    steps = steps_of(graph, digits)
+    last = {step.node.index: step for step in steps}
     frames: list[Scene] = []
-    walked: dict[str, Step] = {}  # edges by key
-    known: dict[int, tuple[Step, bool]] = {}  # nodes: the last step, and whether it completes
-    for step in steps_of(graph, digits):
-        for edge in step.edges:
-            walked[numbers[id(edge)]] = step
-        before = known.get(step.node.index, (step, False))[1]
-        known[step.node.index] = step, before or step.kind != EDGE or step.paths == 1
-        lit = {numbers[id(edge)] for edge in step.edges} | {f"n{step.node.index}"}
+    walked: set[str] = set()  # edges by key
+    arrived: dict[str, tuple[Line, ...] | None] = {}  # by boxes: None where all has
+    terms: dict[int, list[str]] = {}
+    for step in steps:
+        edges, node = {keys[id(edge)] for edge in step.edges}, step.node
+        walked |= edges
+        terms.setdefault(node.index, []).append(numerals(step.value, digits))
+        complete = last[node.index] is step
+        arrived[f"n{node.index}"] = None if complete else (_waiting(step, terms[node.index]),)
+        lit = edges | {f"n{node.index}"}
         if step.through is not None and step.kind != TOTAL:
             lit |= {f"n{step.through.index}", f"o{step.through.index}", f"r{step.through.index}"}
-        frames.append(_frame(scene, lit, _lines_below(step), _adjoints(known), walked))
+        frames.append(_frame(scene, lit, _lines_below(step), _adjoints(dict(arrived)), set(walked)))
     return frames
 
 
-def _adjoints(known: dict[int, tuple[Step, bool]]) -> Callable[[Box], tuple[Line, ...]]:
+def _waiting(step: Step, terms: list[str]) -> Line:
+    """An adjoint some of whose contributions have arrived."""
+    name = derivative(step.root.name, step.node.name)
+    if step.node.shape or len(terms) > LONGEST_SUM:
+        return Line(f"{name}: {len(terms)} of {step.paths} paths", "adjoint")
+    more = " + …" if len(terms) < step.paths else ""
+    return Line(f"{name} = {joined(terms)}{more}", "adjoint")
+
+
+def _adjoints(arrived: dict[str, tuple[Line, ...] | None]) -> Callable[[Box], tuple[Line, ...]]:
     """The lines of a box in a walk: adjoints only where they have arrived."""
 
     def lines(box: Box) -> tuple[Line, ...]:
-        found = known.get(int(box.key[1:])) if box.key.startswith("n") else None
-        kept = tuple(line for line in box.lines if line.style != "adjoint")
-        if found is None:
-            return kept
-        step, complete = found
-        if complete:
+        waiting = arrived.get(box.key, ())
+        if waiting is None:
             return box.lines
-        waiting = f"{step.symbols.partition(' = ')[0]}: {step.path} of {step.paths} paths"
-        return (*kept, Line(waiting, "adjoint"))
+        return tuple(line for line in box.lines if line.style != "adjoint") + waiting
 
     return lines
 
@@ -103,5 +112,5 @@ def _shown(arrow: Arrow, lit: set[str], labelled: Collection[str]) -> Arrow:
 
 def _lines_below(step: Step) -> tuple[Line, ...]:
     """What `tape.explain` prints of a step: symbols, numbers, a note."""
-    below = [Line(step.symbols, "title"), Line(f"= {step.numbers}")]
-    return tuple(below + ([Line(step.note, "note")] if step.note else [Line(" ", "note")]))
+    below = (Line(step.symbols, "title"), Line(f"= {step.numbers}"))
+    return (*below, Line(step.note, "note")) if step.note else below

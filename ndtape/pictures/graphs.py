@@ -11,11 +11,10 @@ from ..explain.steps import derivative
 from ..graph.model import CONSTANT, OPERATION, PARAMETER, Edge, Graph, Node
 from ..graph.notation import numeral
 from .metrics import shortened
-from .numbers import lines_of
+from .numbers import LONGEST_SUM, joined, lines_of
 from .scene import Arrow, Box, Line, Scene
 
 WIDEST, WIDEST_LABEL = 260.0, 220.0  # pixels of a line in a box, and of one on an edge
-LONGEST_SUM = 3  # paths whose contributions are written out
 LOOPS = ("scan",)  # operations that stand for many
 SIGNS = {"·": "×"}  # that are too small to stand alone
 
@@ -114,7 +113,7 @@ class Painter:
         total = numeral(node.adjoint, self.options.digits)
         if 1 < len(paths) <= LONGEST_SUM:
             parts = [numeral(float(edge.contribution), self.options.digits) for edge in paths]
-            return [f"{name} = {_sum(parts)} = {total}"]
+            return [f"{name} = {joined(parts)} = {total}"]
         return [f"{name} = {total}"]
 
     def derivative(self, node: Node) -> str:
@@ -234,14 +233,6 @@ class Painter:
 
 def _cut(line: Line, most: float = WIDEST) -> Line:
     return Line(shortened(line.text, line.size, most), line.style)
-
-
-def _sum(parts: list[str]) -> str:
-    """Terms with their signs: ``3 + 5``, ``1 − 2``."""
-    text = parts[0]
-    for part in parts[1:]:
-        text += f" − {part[1:]}" if part.startswith("−") else f" + {part}"
-    return text
 
 
 def _few(x: Any) -> str:

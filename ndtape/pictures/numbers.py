@@ -9,6 +9,7 @@ import numpy as np
 from ..graph.notation import numeral
 
 ENTRIES, ROWS = 4, 3  # of an array that a box shows
+LONGEST_SUM = 3  # terms of a sum that are written out
 
 
 def lines_of(x: Any, digits: int) -> list[str]:
@@ -37,3 +38,15 @@ def _row(x: np.ndarray, digits: int) -> str:
     shown = x if len(x) <= ENTRIES else x[: ENTRIES - 1]
     texts = [numeral(float(v), min(digits, 3)) for v in shown]
     return f"[{', '.join(texts + ['…'] * (len(shown) < len(x)))}]"
+
+
+def joined(terms: list[str]) -> str:
+    """A sum, with the signs of its terms.
+
+    >>> joined(["3", "−5", "1"])
+    '3 − 5 + 1'
+    """
+    text = terms[0]
+    for term in terms[1:]:
+        text += f" − {term[1:]}" if term.startswith("−") else f" + {term}"
+    return text

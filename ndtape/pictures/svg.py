@@ -77,7 +77,8 @@ def write(scene: Scene, layout: Layout) -> str:
         *(_box(box, layout) for box in scene.boxes),
     ]
     if scene.caption:
-        centre = (width / 2, height - MARGIN - layout.caption / 2)
+        top = height - MARGIN - layout.caption
+        centre = (width / 2, top + extent(scene.caption)[1] / 2)
         parts.append(f'<g class="caption">{_text(scene.caption, centre)}</g>')
     return "\n".join([*parts, "</svg>\n"])
 
