@@ -101,7 +101,7 @@ def loops_and_solvers():
     close(nt.grad(last)(0.5), 5.75)
 
     def square_root(a):
-        return nt.root(lambda x: x * x - a, 1.0)
+        return nt.root(lambda x, a: x * x - a, 1.0, (a,)).x
 
     close(nt.grad(square_root)(2.0), 0.5 / np.sqrt(2.0))
 
