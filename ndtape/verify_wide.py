@@ -6,6 +6,7 @@ All of them are checked at once, a column a rule; what remains in Python is one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -347,16 +348,24 @@ def _check_orders(columns: Mapping[str, np.ndarray], d: Descriptors, m: np.ndarr
         x, _ = walks("polygamma", m, int(columns["a"][i]), int(columns["b"][i]), int(d.c[j]))
         if not x.constant:
             d.refuse(j, "has an order that is not a constant")
-        order = columns["k"][_visited(x).places()]
+        order = columns["k"][_visited(x, len(columns["k"]))]
         bad = order[~whole_orders(order)]
         if len(bad):
             d.refuse(j, f"has order {bad[0]}, not 0, 1, 2 …")
 
 
-def _visited(x: Walk) -> Walk:
-    """The walk without loops in which it stands still."""
+def _visited(x: Walk, constants: int) -> np.ndarray:
+    """The places of a walk, without loops in which it stands still.
+
+    Of one that comes to its places again and again, all between the first and the last: a list of
+    its steps might not fit into memory.
+    """
     moving = [(n, s) for n, s in zip(x.extents, x.strides, strict=True) if s]
-    return x._replace(extents=tuple(n for n, _ in moving), strides=tuple(s for _, s in moving))
+    if math.prod(n for n, _ in moving) > 4 * constants:
+        low, high = x.bounds()
+        return np.arange(low, high + 1)
+    kept = x._replace(extents=tuple(n for n, _ in moving), strides=tuple(s for _, s in moving))
+    return kept.places()
 
 
 def whole_orders(order: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import memory
 from .._version import __version__
-from ..errors import TapeFileError, TapeFullError
+from ..errors import TapeError, TapeFileError, TapeFullError
 
 FORMAT, VERSION = "ndtape", 1
 HEADER = "header"
@@ -76,6 +76,8 @@ def refusing(name: str) -> Iterator[None]:
         raise
     except (MemoryError, TapeFullError) as error:
         raise TapeFileError(f"{name} does not fit into memory: {error}") from error
+    except TapeError as error:
+        raise TapeFileError(f"{name} is damaged: {error}") from error
     except Exception as error:
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise TapeFileError(f"{name} is damaged, or was not written by ndtape ({told})") from error

@@ -42,13 +42,14 @@ PYTHON = {"float": float, "int": int, "bool": bool}
 
 def written(signature: Any, program: Program, writer: Writer, name: str) -> dict[str, Any]:
     """The record of a program of the function `name`."""
-    structures, kinds, _ = signature
+    structures, kinds, _, keywords = signature
     what = f"an argument of {name}"
     fed = [] if program.parameters is None else program.parameters.arrays() or []
     names = [] if program.parameters is None else program.parameters.names
     return {
         "arguments": [s if s is None or s == "static" else [tree_encoded(s, writer.vectors, what)]
                       for s in structures],
+        "keywords": keywords,
         "kinds": [_kind(kind, writer, what) for kind in kinds],
         "fed": [[str(n), encoded(x, writer.vectors, n)] for n, x in zip(names, fed, strict=True)],
         "traces": [_trace(trace, writer, name) for trace in program.traces],
@@ -126,7 +127,9 @@ class SavedParameters:
 
 def read(record: Any, reader: Reader, program: Program) -> Any:
     """Fill a program from its record; returns its signature."""
-    arguments, kinds, fed, traces = fields(record, "arguments kinds fed traces", "a program")
+    arguments, keywords, kinds, fed, traces = fields(
+        record, "arguments keywords kinds fed traces", "a program"
+    )
     structures: list[Any] = []
     orders: list[Any] = []
     counts = []
@@ -143,8 +146,12 @@ def read(record: Any, reader: Reader, program: Program) -> Any:
     if len(known) != sum(counts):
         refuse(f"a signature has {len(known)} leaves for a tree of {sum(counts)}")
     arrays = {text(name, "a name"): decoded(x, reader.vectors) for name, x in rows(fed, "fed", 2)}
-    if not all(isinstance(x, np.ndarray) and x.dtype.kind in KINDS for x in arrays.values()):
-        refuse("a captured array is none")
+    for name, x in arrays.items():
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in KINDS:
+            refuse(f"the captured array {name} is none")
+        one = reader.captured.setdefault(name, x)  # all programs read the same
+        if (one.shape, one.dtype) == (x.shape, x.dtype):
+            arrays[name] = one
     moving = [kind for kind in known if not isinstance(kind, Static)]
     inputs = [kind[1] if kind[0] == "a" else () for kind in moving]
     inputs += [x.shape for x in arrays.values()]
@@ -154,7 +161,7 @@ def read(record: Any, reader: Reader, program: Program) -> Any:
     if not program.traces:
         refuse("a program has no tapes")
     program.last = program.traces[0]
-    return tuple(structures), tuple(known), tuple(orders)
+    return tuple(structures), tuple(known), tuple(orders), keywords is True
 
 
 def _kind_read(kind: Any, reader: Reader) -> Any:
@@ -247,11 +254,8 @@ def _part_read(part: Any, tape: Recorder, reader: Reader) -> Any:
 
 
 def _finished(tape: Recorder) -> Workspace:
-    """The tape as one whose recording is over; returns a workspace that has to sweep it."""
+    """End the tape's recording; returns a workspace that has no numbers yet."""
     tape.ended = True
     tape.inputs = []
     tape.work = Ended(tape)  # type: ignore[assignment]
-    work = Workspace(tape)
-    work.array("v")
-    work.lay_out()
-    return work
+    return Workspace(tape)

@@ -14,7 +14,7 @@ from . import programs
 from .calls import GUARD, KINDS
 from .container import read, refusing
 from .loaded import LoadedFunction, LoadedProgram
-from .tapes import INPUTS, Reader
+from .tapes import Reader, inputs_of
 from .values import dtype_from, fields, refuse, rows, shape_from, text, whole
 
 
@@ -51,30 +51,22 @@ def _function(header: dict[str, Any], reader: Reader) -> LoadedFunction:
 
 
 def _tape(reader: Reader) -> Recorder:
-    inputs, results, guards = fields(reader.record(0), "inputs results guards", "a tape")
+    inputs, results = fields(reader.record(0), "inputs results", "a tape")
     tape = reader.tape(0)
-    there = _slots_of_inputs(tape)
+    there = inputs_of(tape)
     for slot, shape, dtype in rows(inputs, "inputs", 3):
         size = there.pop(whole(slot, "the slot of an input"), 0)
         sizes = shape_from(shape, "the shape of an input")
         if not size or size != int(np.prod(sizes or (), dtype=np.int64)):
             refuse(f"slot {slot} is no input of shape {sizes}, or one that is named twice")
         _enter(tape, slot, size, sizes, dtype)
-    for slot, size in there.items():  # of a tape that was made of columns
-        _enter(tape, slot, size, None if size == 1 else (size,), "<f8")
+    if there:
+        refuse(f"it says nothing of the input in slot {min(there)}")
     for name, slot, shape, dtype in rows(results, "results", 4):
         _result(tape, text(name, "a name"), slot, shape, dtype)
-    if rows(guards, "guards") or (tape.columns()["op"] == GUARD).any():
+    if (tape.columns()["op"] == GUARD).any():
         _check_guards(tape)
     return tape
-
-
-def _slots_of_inputs(tape: Recorder) -> dict[int, int]:
-    """Slot and size of each input."""
-    columns = tape.columns()
-    at = np.flatnonzero(np.isin(columns["op"], INPUTS))
-    slots = columns["out"][at].tolist()
-    return {slot: tape.span_of(slot)[1] for slot in slots}
 
 
 def _enter(tape: Recorder, slot: int, size: int, shape: Any, dtype: str) -> None:

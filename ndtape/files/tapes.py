@@ -7,6 +7,7 @@ one stay behind.  A tape that is read has been verified: `Reader` gives out no o
 
 from __future__ import annotations
 
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,9 +39,24 @@ class SavedCode(NamedTuple):
     co_firstlineno: int
     co_name: str
 
+    def __eq__(self, other: object) -> bool:
+        """Also a code object may be the same one: two recordings of a function are compared so."""
+        if isinstance(other, CodeType):
+            return other.co_name == self.co_name and other.co_firstlineno == self.co_firstlineno
+        return isinstance(other, SavedCode) and tuple(self) == tuple(other)
+
+    __hash__ = tuple.__hash__
+
     def co_lines(self) -> tuple[()]:
         """No bytecode is saved: the first line is the line."""
         return ()
+
+
+def inputs_of(tape: Tape) -> dict[int, int]:
+    """First slot and size of each input."""
+    columns = Tape.columns(tape)
+    slots = columns["out"][np.isin(columns["op"], INPUTS)].tolist()
+    return {slot: tape.span_of(slot)[1] for slot in slots}
 
 
 class Writer:
@@ -130,6 +146,7 @@ class Reader:
         self, header: dict[str, Any], arrays: dict[str, np.ndarray], trusted: bool = False
     ) -> None:
         self.trusted = trusted
+        self.captured: dict[str, np.ndarray] = {}
         self.vectors = Vectors(arrays)
         operations, places, records = fields(header, "operations places tapes", "the header")
         self.codes = [

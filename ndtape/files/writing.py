@@ -18,7 +18,7 @@ from ..tape import Tape
 from ..traced.function import Function
 from ..traced.program import Program
 from . import programs
-from .tapes import Writer
+from .tapes import Writer, inputs_of
 from .values import refuse
 
 
@@ -39,16 +39,15 @@ def described(
 
 def _tape(tape: Tape, writer: Writer, results: dict[str, Any]) -> dict[str, Any]:
     """A tape with its leaves, and values on it by their names."""
-    found = {name: _place(tape.whole(), name, y) for name, y in results.items()}
-    tape = tape.whole()  # collecting scattered elements may have added instructions
-    inputs = getattr(tape, "inputs", [])
-    traced = getattr(tape, "traced", None)
-    writer.add(
-        tape,
-        inputs=[_input(slot, leaf) for slot, leaf in inputs],
-        results=[[name, *place] for name, place in found.items()],
-        guards=[] if traced is None else [writer.place(g.file, g.line) for g in traced.guards],
-    )
+    whole = tape.whole()  # collecting scattered elements may add instructions to it
+    known = tape.results if isinstance(tape, Recorder) else {}
+    values = {**{name: tape[name] for name in known}, **results}  # type: ignore[index]
+    found = {name: _place(whole, name, y) for name, y in values.items()}
+    tape = whole
+    leaves = dict(tape.inputs) if isinstance(tape, Recorder) else {}
+    inputs = [_input(slot, size, leaves.get(slot)) for slot, size in inputs_of(tape).items()]
+    results_ = [[name, *place] for name, place in found.items()]
+    writer.add(tape, inputs=inputs, results=results_)
     return {"kind": "tape"}
 
 
@@ -68,11 +67,11 @@ def _place(tape: Tape, name: str, y: Any) -> list[Any]:
     return [slot, None, next((k for cls, k in kinds.items() if isinstance(y, cls)), "f")]
 
 
-def _input(slot: int, leaf: Any) -> list[Any]:
+def _input(slot: int, size: int, leaf: Any) -> list[Any]:
     """An input: its slot, and shape and dtype of the leaf that it stands for."""
     if isinstance(leaf, ArrayLeaf):
-        return [int(slot), list(leaf.shape), np.dtype(leaf.dtype).str]
-    return [int(slot), None, "f"]
+        return [slot, list(leaf.shape), np.dtype(leaf.dtype).str]
+    return [slot, None, "f"] if size == 1 else [slot, [size], "<f8"]
 
 
 def _function(
