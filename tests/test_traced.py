@@ -1192,6 +1192,13 @@ def _squared(x):
 module_level = nt.function(_squared)
 
 
+def test_a_dict_by_position_is_not_a_dict_of_keywords():
+    F = nt.function(lambda d=None, a=None: d["a"] * 2.0 if a is None else a * 5.0)
+    for _ in range(3):
+        assert F({"a": 1.0}) == 2.0 and F(a=1.0) == 5.0
+        assert nt.grad(F)({"a": 1.0}) == {"a": 2.0}
+
+
 def test_clear():
     F = nt.function(lambda x: x * 2.0 if x > 0 else x)
     G = nt.grad(F)

@@ -120,6 +120,7 @@ class Trees(Plan):
     ) -> None:  # fmt: skip
         super().__init__(function, hot, words, bound)
         self.first = int(words[FIRST])
+        self.keywords = bool(kwargs)
         self.positions = positions
         self.groups: list[Group] = []
         place = 0
@@ -147,7 +148,7 @@ class Trees(Plan):
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray | None:
         given = (*args, kwargs) if kwargs else args
-        if len(given) != len(self.groups):
+        if len(given) != len(self.groups) or bool(kwargs) is not self.keywords:
             return None
         if self.arrays:
             return self._joined(given)

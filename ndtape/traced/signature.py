@@ -152,7 +152,8 @@ def bind(
             leaves.append(x)
             floats.append(i in positions)
         ranges.append((first, len(leaves)))
-    signature = tuple(structures), tuple(kinds), tuple(orders)
+    # A dict by position is not the same dict of keywords.
+    signature = tuple(structures), tuple(kinds), tuple(orders), bool(kwargs)
     return Bound(signature, leaves, floats, count, signature[0], statics, ranges)
 
 
