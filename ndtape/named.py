@@ -72,6 +72,7 @@ class Transformed(Named):
         *options: Any,
     ) -> Self:
         must_be_function(f, make.__name__)
+        must_be_positions(argnums, make.__name__)
         self = super().__new__(cls, function, what, f, argnums)
         self.made = make, (f, *options)
         update_wrapper(self, f, updated=())
@@ -100,6 +101,17 @@ def must_be_function(f: Any, name: str) -> None:
     if not callable(f):
         raise ArgumentError(
             f"nt.{name} takes a function, not {f!r:.60}: write nt.{name}(f)(x), not nt.{name}(f(x))"
+        )
+
+
+def must_be_positions(argnums: Any, name: str) -> None:
+    """Raise `ArgumentError` unless these are positions of arguments, or None."""
+    several = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
+    if argnums is not None and not all(isinstance(i, int) for i in several):
+        raise ArgumentError(
+            f"nt.{name}(f) is a function of the arguments of f: write nt.{name}(f)(x), not "
+            f"nt.{name}(f, x); what follows f is argnums, the positions of the arguments that are "
+            f"differentiated, which must be whole numbers, not {argnums!r:.40}"
         )
 
 

@@ -257,7 +257,8 @@ def _matching(tree: Tree, leaves: list[Any], structure: Any, what: str) -> list[
     entries, own = flatten(tree)
     if own != structure:
         raise ArgumentError(
-            f"{what} must have the structure of the parameters: {own} is not {structure}"
+            f"{what} must have the structure of the parameters: {own} is not {structure}; the "
+            "order is update(params, grads, state)"
         )
     paths = structure.paths()
     return [
@@ -270,7 +271,8 @@ def _like(p: Any, entry: Any, what: str) -> Any:
     if hasattr(entry, "needs_grad"):
         raise ArgumentError(f"{what} is a recording value; take its number with .value")
     if np.shape(entry) != np.shape(p):
-        raise ArgumentError(f"{what} has shape {np.shape(entry)}, the parameter {np.shape(p)}")
+        found, wanted = np.shape(entry), np.shape(p)
+        raise ArgumentError(f"{what}: shape {found}, but the parameter's is {wanted}")
     return np.asarray(entry, p.dtype) if isinstance(p, np.ndarray) else type(p)(entry)
 
 

@@ -24,6 +24,7 @@ LAYERS = [
         "memory",
         "named",
         "notices",
+        "elsewhere",
         "progress",
     },
     {

@@ -17,7 +17,7 @@ from .. import nest
 from ..errors import ArgumentError
 from ..looping import LoopBody
 from ..ops import CODES, WIDE_CODES
-from ..record.arrays import Array, as_array, of_span, view
+from ..record.arrays import Array, as_array, moves, of_span, view
 from ..record.core import Recorder, disarm_all, recording_on, user_line
 from ..record.scopes import Captured, Scope, place
 from ..record.storage import ArrayLeaf, Storage
@@ -231,7 +231,9 @@ def record(
 
 
 def _kind(x: Any) -> str:
-    return f"{len(x)} values" if isinstance(x, (tuple, list)) else type(x).__name__
+    if isinstance(x, (tuple, list)):
+        return f"{len(x)} values"
+    return "one recorded value" if moves(x) else type(x).__name__
 
 
 def _placed(tape: Recorder, x: Any) -> int:

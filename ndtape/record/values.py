@@ -190,7 +190,7 @@ class Var:
         raise GradientLostError(
             "np.array of a recording value would drop its gradient; use nt.array([...]) for an "
             "array of values, nt.zeros(n) or np.zeros_like(x) for one that is filled, and x.value "
-            f"for the plain number [{core.user_line()}]"
+            f"for the plain number; an index is int(x) [{core.user_line()}]"
         )
 
     def __iter__(self) -> NoReturn:
@@ -441,10 +441,8 @@ def as_number(x: Any) -> float:
 
 def _refusal(x: Any) -> str:
     if isinstance(x, np.ndarray):
-        return (
-            f"a plain array of shape {x.shape} meets a recording scalar; this version records "
-            "scalars: loop over the elements"
-        )
+        return f"an array of shape {x.shape} where one number is needed"
     if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
         return f"ndtape records real numbers only, not the complex {x!r}"
-    return f"not a real number but a {type(x).__name__}: {x!r:.60}"
+    hint = "; np.asarray of it may do" if hasattr(type(x), "__array__") else ""
+    return f"not a real number but a {type(x).__name__}: {x!r:.60}{hint}"

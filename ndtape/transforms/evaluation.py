@@ -34,6 +34,7 @@ from ..trees import flatten, unflatten
 
 Argnums = int | Sequence[int]
 NO_SLOTS = np.zeros(0, np.int64)
+HINTS = {tuple: "; a pair (value, aux) needs has_aux=True", type(None): ": has it a return?"}
 
 
 class Evaluation:
@@ -95,7 +96,11 @@ class Evaluation:
             full = list(args)
             for i, tree in zip(positions, trees, strict=True):
                 full[i] = tree
-            self.y = f(*full, **kwargs)
+            try:
+                self.y = f(*full, **kwargs)
+            except (TypeError, AttributeError) as error:
+                _note_on_lists(error)
+                raise
         self.tape = core.destination(tape)  # f may have met another tape
         self.work = self.tape.work
         self.met_others = self.tape is not tape or bool(tape.absorbed)
@@ -228,11 +233,20 @@ class Evaluation:
             try:
                 y = as_number(y)
             except TypeError:
-                hint = "; a pair (value, aux) needs has_aux=True" if isinstance(y, tuple) else ""
+                hint = HINTS.get(type(y), "")
                 raise ArgumentError(
                     f"the function must return a scalar, not {type(y).__name__}{hint}"
                 ) from None
         return y
+
+
+def _note_on_lists(error: Exception) -> None:
+    """Newcomers meet this one: Python says that a list cannot do what an array can."""
+    if "'list'" in str(error) and hasattr(error, "add_note"):  # from Python 3.11 on
+        error.add_note(
+            "ndtape: a list among the arguments is a tree of numbers, as in JAX, and no array; "
+            "pass np.array(...) for one"
+        )
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -279,7 +293,10 @@ def primals_of(primals: Any, tangents: Any = ()) -> tuple[Any, ...]:
     """The tuple of arguments; raises `ArgumentError` unless both are tuples or lists."""
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (tuple, list)):
-            raise ArgumentError(f"{name} must be a tuple with one entry for each argument of f")
+            raise ArgumentError(
+                f"{name} must be a tuple with one entry for each argument of f, such as (x,), not "
+                f"{type(given).__name__}"
+            )
     return tuple(primals)
 
 

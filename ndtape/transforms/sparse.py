@@ -66,7 +66,6 @@ def sparsity(
     """
     if of not in KINDS:
         raise ArgumentError(f"of must be one of {', '.join(KINDS)}, not {of!r}")
-    _check_argnums(argnums)
     if colouring not in (None, *COLOURINGS[of]):
         raise ArgumentError(
             f"the colouring of a {of} must be one of {', '.join(COLOURINGS[of])}, not {colouring!r}"
@@ -85,16 +84,6 @@ def sparsity(
 
     what = f"pattern of the {of.title()}"
     return Transformed(transformed, what, argnums, sparsity, f, argnums, has_aux, of, colouring)
-
-
-def _check_argnums(argnums: Argnums) -> None:
-    chosen = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
-    if not all(isinstance(i, int) for i in chosen):
-        raise ArgumentError(
-            "nt.sparsity(f) is a function of the arguments of f: write nt.sparsity(f)(x), not "
-            "nt.sparsity(f, x); what follows f is argnums, the positions of the arguments that are "
-            f"differentiated, and was given a {type(argnums).__name__}"
-        )
 
 
 def sparse_jacobian(
