@@ -123,3 +123,9 @@ from .trees import register_tree as register_tree
 from .vectors import ravel as ravel
 from .verify import tape_of as tape_of
 from .verify import verify as verify
+
+
+def __getattr__(name: str) -> object:
+    from .elsewhere import advice
+
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice(name)}")
