@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from ..passes import checked_level
+from ..progress import Progress
 from ..record.arrays import moves
 from ..traced.captures import MOST, Captures
 from ..transforms.evaluation import Argnums, positions_of
@@ -26,7 +28,7 @@ class Summed:
 
     def __init__(
         self, loss: Callable[..., Any], options: Options, engine: Engine, mean: bool,
-        progress: Callable[[int, int], Any] | None,
+        progress: str | None,
     ) -> None:  # fmt: skip
         self.loss, self.options, self.engine = loss, options, engine
         self.work = Work(traced(loss, options.level), options)
@@ -98,7 +100,7 @@ class Summed:
         placed: Shards | None,
     ) -> Partial:  # fmt: skip
         """The sum over all shards, block by block as they come."""
-        total, done = Sum(count), 0
+        total = Sum(count)
         sizes = {block.first: block.size for block in blocks}
 
         def again(left: list[int]) -> Calls:
@@ -108,14 +110,16 @@ class Summed:
             return _calls(b for b in present if b.first in left)
 
         found = results(self.engine, run_block, (job, given), _calls(blocks), again)
-        for first, part in found:
-            if isinstance(part, Failure):
-                found.close()  # calls off what is left
-                raise part.exception(count)
-            total.add(first, part, (sizes[first] - 1).bit_length())
-            done += sizes[first]
+        with ExitStack() as stack:
+            bar: Progress[Any] = Progress(None, self.progress or "", count)
             if self.progress is not None:
-                self.progress(done, count)
+                stack.enter_context(bar)
+            for first, part in found:
+                if isinstance(part, Failure):
+                    found.close()  # calls off what is left
+                    raise part.exception(count)
+                total.add(first, part, (sizes[first] - 1).bit_length())
+                bar.advance(sizes[first])
         return total.total()
 
     def _result(self, total: Partial, count: int) -> Any:
@@ -152,7 +156,7 @@ def value_and_grad(
     threads: int = 1,
     optimize: int = 1,
     timeout: float | None = None,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: str | None = None,
 ) -> Summed:
     """Value and gradient of a sum of losses over shards of data, by the workers of an engine.
 
@@ -171,7 +175,7 @@ def value_and_grad(
     the number of shards.  With `has_aux` the loss returns (value, aux), and the answer is
     ((value, list of aux, one a shard), gradient).  A shard uses one thread, or `threads`.
     `optimize` is the level of the passes (docs/passes.md): from level 2 on bits may depend on which
-    worker did what.  `progress(done, count)` is called as shards are done.
+    worker did what.  `progress` is the text of a bar (`nt.progress`) over the shards of a call.
 
     An exception in a shard comes out as it is, with a `ShardError` as its cause that has the number
     of the shard and the traceback.  Dask and joblib make up for workers that are lost; where a pool
@@ -243,7 +247,7 @@ def _options(kind: str, argnums: Argnums, has_aux: bool, threads: int, optimize:
 
 def _summed(
     loss: Callable[..., Any], options: Options, engine: Any, reduce: str, timeout: float | None,
-    progress: Callable[[int, int], Any] | None,
+    progress: str | None,
 ) -> Summed:  # fmt: skip
     if not callable(loss):
         raise ArgumentError(f"nt.parallel takes a function, not {loss!r:.60}")
