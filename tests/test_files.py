@@ -376,7 +376,7 @@ def test_what_a_primitive_raises_on_a_loaded_tape():
     f = nt.function(lambda x: odd(x).sum())
     f(np.zeros(2))
     loaded = again(f)
-    with pytest.raises(nt.TapeFileError, match="odd of test_files, which a loaded tape calls"):
+    with pytest.raises(nt.TapeFileError, match="odd of test_files, which a loaded tape asks for"):
         loaded(np.ones(2) * 2.0)
     assert loaded(np.ones(2)) == 2.0
 
@@ -511,6 +511,7 @@ def test_no_code_and_no_objects(sound):
         ("tapes 0 calls 0 loop schedule 0", "always", "no schedule"),
         ("tapes 0 calls 0 loop carry 0", [[9], "<f8"], "other inputs than the loop|of 9"),
         ("tapes 0 calls 0 shapes 0", [7], "operands of"),
+        ("tapes 0 calls 0 loop schedule", ["every", [["k", 1 << 80]]], "an option must be"),
         ("tapes 0 lengths 0", 1, "announce columns"),
         ("places", [], "number of a line|not listed"),
     ],

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 CALL, GUARD = WIDE_CODES["call"], CODES["guard", "vk"]
 PYTHON = {"float": float, "int": int, "bool": bool}  # dtypes of numbers without a shape
 KINDS = "biuf"
+MOST_PLANNED = 1 << 27  # steps, or blocks of them, that a schedule has rows for
 Found = TypeVar("Found")
 
 
@@ -131,7 +132,7 @@ def told(f: Callable[[], Found], name: str) -> Found:
         raise
     except Exception as error:
         raise TapeFileError(
-            f"{name}, which a loaded tape calls, failed ({type(error).__name__}: {error})"
+            f"{name}, which a loaded tape asks for, failed ({type(error).__name__}: {error})"
         ) from error
 
 
@@ -271,6 +272,7 @@ def _loop_read(x: Any, reader: Reader, above: int) -> LoadedLoop:
         None, text(name, "the name of a loop"), (None, None), specs,  # type: ignore[arg-type]
         whole(steps, "the steps of a loop", 1, MAX_SLOTS), backwards is True, _schedule(schedule),
     )  # fmt: skip
+    _check_schedule(loop)
     loop.code = reader.code(code)
     loop.ys = [_spec_read(s) for s in rows(ys, "ys", 2)]
     sizes = [whole(n, "the size of what is captured", 1, MAX_SLOTS)
@@ -298,6 +300,14 @@ def _schedule(x: Any) -> schedules.Schedule:
              for key, n in rows(options, "options", 2)}  # fmt: skip
     made: schedules.Schedule = getattr(schedules, name)(**given)
     return made
+
+
+def _check_schedule(loop: Loop) -> None:
+    """Refuse plans that would not fit into memory: they have rows for about each k-th step."""
+    name, options = loop.schedule._name, dict(loop.schedule._options)
+    planned = name in ("every", "binomial") and loop.steps // options.get("k", 1)
+    if planned > MOST_PLANNED:
+        refuse(f"a loop of {loop.steps} steps has the schedule {loop.schedule!r}")
 
 
 def _body_read(x: Any, loop: Loop, reader: Reader, above: int) -> LoopBody:

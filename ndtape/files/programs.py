@@ -14,7 +14,7 @@ from ..record.values import Boolean, Integer, Result, Var, result
 from ..run import Workspace
 from ..traced.program import Output, Program, Slots, Trace
 from ..traced.signature import Static
-from .calls import GUARD, KINDS
+from .calls import GUARD, KINDS, told
 from .tapes import SavedCode
 from .values import (
     decoded,
@@ -97,6 +97,13 @@ def _part(part: Any, writer: Writer, name: str) -> list[Any]:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+class SavedOutput(Output):
+    """Results, of which nobody knows whether they are the whole numbers that the file says."""
+
+    def read(self, v: np.ndarray) -> Any:
+        return told(lambda: Output.read(self, v), "the kind of a result")
 
 
 class SavedParameters:
@@ -186,8 +193,8 @@ def _trace_read(record: Any, reader: Reader, inputs: list[Any], name: str) -> Tr
     structure = trees.flatten(tree)[1]
     if structure.num_leaves != len(parts) or (single is True and len(parts) != 1):
         refuse(f"a tape has {len(parts)} results for a tree of {structure.num_leaves}")
-    whole_output = Output(tape, parts[0] if single is True else trees.unflatten(structure, parts))
-    return Trace(tape, made, whole_output, _finished(tape))
+    y = parts[0] if single is True else trees.unflatten(structure, parts)
+    return Trace(tape, made, SavedOutput(tape, y), _finished(tape))
 
 
 def _variables_on(tape: Recorder, variables: list[Any], inputs: list[Any]) -> list[Any]:

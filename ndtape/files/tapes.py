@@ -28,7 +28,7 @@ NAMES = [(o.row.name, o.form) for o in OPCODES]
 CODE_OF = {**{name: code for code, name in enumerate(NAMES)},
            **{(w.name, WIDE_FORM): w.code for w in WIDE}}  # fmt: skip
 # Instructions that passes make: a tape is saved as it was recorded, and optimised again.
-MADE_BY_PASSES = {WIDE_CODES[name] for name in ("affine", "weights", "skip")}
+MADE_BY_PASSES = {WIDE_CODES[name] for name in ("affine", "weights", "skip", "terms")}
 INPUTS = (INPUT_CODE, WIDE_CODES["wide_input"])
 
 
@@ -45,7 +45,8 @@ class SavedCode(NamedTuple):
             return other.co_name == self.co_name and other.co_firstlineno == self.co_firstlineno
         return isinstance(other, SavedCode) and tuple(self) == tuple(other)
 
-    __hash__ = tuple.__hash__
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
     def co_lines(self) -> tuple[()]:
         """No bytecode is saved: the first line is the line."""
@@ -150,7 +151,7 @@ class Reader:
         self.vectors = Vectors(arrays)
         operations, places, records = fields(header, "operations places tapes", "the header")
         self.codes = [
-            SavedCode(text(file, "a file"), whole(line, "a line"), text(name, "a name"))
+            SavedCode(_source(text(file, "a file")), whole(line, "a line"), text(name, "a name"))
             for file, line, name in rows(places, "places", 3)
         ]
         self.records = rows(records, "tapes")
@@ -201,9 +202,9 @@ class Reader:
         part = self.parts[number]
         columns = {name: self.columns[name][part.get(name, part["op"])] for name in COLUMNS}
         listed, names = fields(self.records[number], "calls names", "a tape")
-        verify_columns(columns, len(rows(listed, "calls")))
         if not MADE_BY_PASSES.isdisjoint(np.unique(columns["op"]).tolist()):
             refuse("it has instructions of passes, which nobody saves")
+        verify_columns(columns, len(rows(listed, "calls")))
         tape = in_one_chunk(Recorder(), columns)
         tape.calls = [calls.read(call, self, number) for call in listed]
         calls.check(tape)
@@ -213,6 +214,11 @@ class Reader:
             found = self.lines[part["lines"]].tolist()
             tape.keep_lines([None if j < 0 else (self.codes[j], 0) for j in found])
         return tape
+
+
+def _source(file: str) -> str:
+    """A file's name; of anything but Python code one that nobody tries to read."""
+    return file if file.endswith(".py") or file[:1] == "<" else f"<{file}>"
 
 
 def in_one_chunk(tape: Recorder, columns: dict[str, np.ndarray]) -> Recorder:
