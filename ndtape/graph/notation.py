@@ -123,7 +123,8 @@ class Writer:
         return self._piece(node)[0]
 
     def _plain(self, node: Node) -> bool:
-        return isinstance(node, ast.Name) or (literal(node) or -1.0) >= 0
+        value = literal(node)
+        return isinstance(node, ast.Name) or (value is not None and not value < 0)
 
     def within(self, node: Node, level: int) -> str:
         """The text, in brackets where it holds together less than that."""
@@ -133,7 +134,7 @@ class Writer:
     def _piece(self, node: Node) -> Piece:
         value = literal(node)
         if value is not None:
-            return self.numeral(value), ATOM if value >= 0 else SUM
+            return self.numeral(value), SUM if value < 0 else ATOM
         if isinstance(node, ast.Name):
             return self.name(node.id), ATOM
         if isinstance(node, ast.UnaryOp):

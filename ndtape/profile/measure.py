@@ -34,7 +34,8 @@ SAMPLES = 12  # instructions of a class that are repeated
 CLASSES = 2000  # whose instructions are repeated; those of others are taken for alike
 REPEATS, REPEAT_SECONDS, TRIES = 16, 4e-6, 3
 BUDGET = 0.1  # seconds of whole sweeps, and as long for stretches
-FEWEST, MOST = 3, 1000  # sweeps
+TOGETHER, TICKS = 16, 1e-6  # timings whose mean is taken, of what takes less seconds than this
+FEWEST, MOST = 3, 1000  # sweeps; one, where it takes longer than all of them should
 
 
 class Costs(NamedTuple):
@@ -64,7 +65,8 @@ class Sweeper:
         work.prepare(name)
         self.hold = entry("holding")
         self.start = work.array("g").copy() if self.backwards else None
-        self.empty = min(self.range(lo, lo) for _ in range(200))  # a call with the clock
+        # A call with the clock.
+        self.empty = float(least(np.array([self.range(lo, lo) for _ in range(MOST)])))
         one_call = not len(self.calls) or work._ready == len(self.tape)
         self.short = one_call and len(self.tape.chunks) == 1 and self.tape.slots < RELEASE
 
@@ -81,7 +83,7 @@ class Sweeper:
         """Seconds of the whole sweep, as users run it; of a short one, without Python's part."""
         self.reset()
         if self.short:
-            return max(self.range(self.lo, self.hi) - self.empty, 1e-9)
+            return self.range(self.lo, self.hi) - self.empty
         start = time.perf_counter()
         self.work.whole(self.name, self.lo, self.hi, self.backwards)
         return time.perf_counter() - start
@@ -113,13 +115,13 @@ class Sweeper:
         """Seconds of each stretch, the least of several sweeps."""
         ranges = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
         order = ranges[::-1] if self.backwards else ranges
-        best = np.full(len(ranges), np.inf)
+        found = []
         for _ in sweeps_for(whole):
             self.reset()
-            found = [self.range(lo, hi) - self.empty for lo, hi in order]
-            np.minimum(best, found[::-1] if self.backwards else found, out=best)
-        least: np.ndarray = np.maximum(best, 0.0)
-        return least
+            found.append([self.range(lo, hi) - self.empty for lo, hi in order])
+        taken = np.maximum(least(np.array(found)), 0.0)
+        ordered: np.ndarray = taken[::-1] if self.backwards else taken
+        return ordered
 
     # --- one by one -------------------------------------------------------------------------------
 
@@ -196,6 +198,8 @@ def _spread(costs: np.ndarray, groups: np.ndarray, chosen: np.ndarray, timed: np
 
 def sweeps_for(seconds: float) -> Iterator[int]:
     """As many turns as the budget allows for sweeps that take so long."""
+    if seconds > BUDGET:
+        return iter(range(1))
     return iter(range(int(min(max(BUDGET / max(seconds, 1e-9), FEWEST), MOST))))
 
 
@@ -207,9 +211,8 @@ def costs_of(work: Workspace, name: str, lo: int, hi: int) -> Costs:
     if lo >= hi:
         return Costs(0.0, np.zeros(0), 1.0, 1.0)
     sweeper = Sweeper(work, name, lo, hi)
-    sweeper.timed()
-    first = sweeper.timed()
-    whole = min(sweeper.timed() for _ in sweeps_for(first))
+    first = sweeper.timed()  # kernels may be compiled in the very first one
+    whole = max(1e-9, float(least(np.array([sweeper.timed() for _ in sweeps_for(first)]))))
     cuts = sweeper.cuts(whole)
     stretches = sweeper.stretches(cuts, whole)
     alone = sweeper.alone()
@@ -220,6 +223,19 @@ def costs_of(work: Workspace, name: str, lo: int, hi: int) -> Costs:
     by_itself = float(alone.sum() + stretches[np.isin(cuts[:-1], sweeper.calls)].sum())
     seconds *= whole / total if total else 0.0
     return Costs(whole, seconds, total / whole, by_itself / whole)
+
+
+def least(timings: np.ndarray) -> np.ndarray:
+    """The least of several timings, along the first axis.
+
+    Of many short ones the least mean of some that follow each other: a clock may tick every ten
+    nanoseconds, and means tell more than ticks.
+    """
+    whole = len(timings) // TOGETHER * TOGETHER
+    if len(timings) >= 4 * TOGETHER and timings.min() < TICKS:
+        timings = timings[:whole].reshape(-1, TOGETHER, *timings.shape[1:]).mean(1)
+    found: np.ndarray = timings.min(0)
+    return found
 
 
 def divided(alone: np.ndarray, taken: float) -> np.ndarray:
