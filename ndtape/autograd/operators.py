@@ -273,6 +273,8 @@ def _of_one(
     fun: Function, argnum: Argnum, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Function, Any]:
     """fun as a function of the argument at `argnum`, or of a tuple of several, and its value."""
+    if argnum == 0 and len(args) == 1 and not kwargs:
+        return fun, args[0]  # also a traced function, with its tapes
     places = [argnum] if isinstance(argnum, int) else list(argnum)
 
     def of(x: Any) -> Any:
