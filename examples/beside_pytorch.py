@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 import pydoc_text
 from char_lstm import loss_and_state, make_model
-from showing import OUTPUT, figure, progress, save
+from showing import OUTPUT, figure, save
 
 import ndtape as nt
 from ndtape import nn
@@ -112,12 +112,12 @@ def draw(folder, curves):
     return save(picture, folder, "beside_pytorch")
 
 
-def train(runs, steps, quiet=False):
+def train(runs, steps):
     """A step of each run in turn: losses and seconds by name, and the gradients of step one."""
     curves = {name: np.zeros(steps) for name in runs}
     times = {name: np.zeros(steps) for name in runs}
     gradients = {}
-    for k in progress(steps, " and ".join(runs), quiet):
+    for k in nt.progress(range(steps), " and ".join(runs)):
         for name, run in runs.items():
             start = time.perf_counter()
             curves[name][k], gradient = next(run)
@@ -127,7 +127,7 @@ def train(runs, steps, quiet=False):
     return curves, times, gradients
 
 
-def main(folder=OUTPUT, steps=STEPS, hidden=HIDDEN, letters=None, quiet=False):
+def main(folder=OUTPUT, steps=STEPS, hidden=HIDDEN, letters=None):
     """Train twice, compare, draw; what was found."""
     text, alphabet = pydoc_text.load(letters)
     codes = pydoc_text.encode(text, alphabet)
@@ -138,14 +138,14 @@ def main(folder=OUTPUT, steps=STEPS, hidden=HIDDEN, letters=None, quiet=False):
         import torch
     except ImportError:
         print("PyTorch is not installed: nothing to compare with")
-        curves, times, _ = train(runs, steps, quiet)
+        curves, times, _ = train(runs, steps)
         found = {}
     else:
         runs["PyTorch"] = steps_there(torch, params, windows)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            curves, times, gradients = train(runs, steps, quiet)
+            curves, times, gradients = train(runs, steps)
         finally:
             torch.set_num_threads(threads)
         found = {

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import pydoc_text
-from showing import OUTPUT, figure, progress, save, say
+from showing import OUTPUT, figure, save, say
 
 import ndtape as nt
 from ndtape import nn
@@ -76,7 +76,8 @@ def train(codes, alphabet, steps, hidden=HIDDEN, seed=0, quiet=False):
         limit=CLIP,
     )
     losses, norms = [], []
-    for k in progress(steps, "char LSTM", quiet):
+    bar = nt.progress(range(steps), "char LSTM")
+    for k in bar:
         if k in {0, steps // 8, steps // 4, steps // 2} and not quiet:
             said = write(params, alphabet, np.random.default_rng(seed), length=120)
             recent = f", loss {np.mean(losses[-50:]):.3f}" if losses else ""
@@ -85,6 +86,7 @@ def train(codes, alphabet, steps, hidden=HIDDEN, seed=0, quiet=False):
         params = found.params
         losses.append(float(found.value))
         norms.append(float(found.norm))
+        bar.show(loss=losses[-1])
     return params, losses, norms
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pydoc_text
-from showing import figure, progress, save, say
+from showing import figure, save, say
 
 import ndtape as nt
 
@@ -84,11 +84,13 @@ def train(text, alphabet, steps=STEPS, hidden=HIDDEN, seed=0, quiet=False):
     gradient = nt.value_and_grad(nt.function(mean_loss), has_aux=True)
     h, losses, start = np.zeros((BATCH, hidden)), [], time.perf_counter()
     windows = pydoc_text.streams(codes, BATCH, LENGTH)
-    for k in progress(steps, "training", quiet):
+    bar = nt.progress(range(steps), "training")
+    for k in bar:
         inputs, targets = next(windows)
         (loss, h), grads = gradient(params, h, inputs, targets)
         params, memory = method.update(params, clipped(grads, CLIP), memory)
         losses.append(float(loss))
+        bar.show(loss=losses[-1])
         if k == 0 and not quiet:
             say(f"first gradient after {time.perf_counter() - start:.1f} s, compiling included")
             start = time.perf_counter()

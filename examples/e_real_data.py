@@ -23,16 +23,6 @@ import ndtape as nt
 OUTPUT = Path(__file__).parent / "output"
 
 
-def progress(steps, title):
-    """A progress bar where tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        print(f"{title}: {steps} epochs")
-        return range(steps)
-    return tqdm(range(steps), desc=f"{title:28s}", unit="epoch")
-
-
 def split(name):
     """Standardised training and test data: (x, y, x of the test, y of the test)."""
     from sklearn import datasets
@@ -50,7 +40,8 @@ def train(title, loss, params, x, y, method, epochs, batch):
     shuffle = np.random.default_rng(0)
     state = method.init(params)
     history = []
-    for _ in progress(epochs, title):
+    bar = nt.progress(range(epochs), f"{title:28s}")
+    for _ in bar:
         order = shuffle.permutation(len(x))
         total = 0.0
         for first in range(0, len(x), batch):
@@ -59,6 +50,7 @@ def train(title, loss, params, x, y, method, epochs, batch):
             params, state = method.update(params, grads, state)
             total += value * len(rows)
         history.append(total / len(x))
+        bar.show(loss=history[-1])
     return params, history
 
 

@@ -20,7 +20,7 @@ import time
 from functools import partial
 
 import numpy as np
-from showing import OUTPUT, figure, progress, save
+from showing import OUTPUT, figure, save
 
 import ndtape as nt
 from ndtape import nn
@@ -99,7 +99,7 @@ def make_model(task, name, hidden, rng):
     return {"cell": init(rng, inputs, hidden), "out": nn.dense_init(rng, hidden, outputs)}
 
 
-def train(task, name, steps, hidden, rate, updates, seed=0, quiet=False):
+def train(task, name, steps, hidden, rate, updates, seed=0):
     """Adam on fresh batches: the first and the last parameters, and the loss of each update."""
     rng = np.random.default_rng(seed)
     batch, loss, *_ = TASKS[task]
@@ -108,11 +108,13 @@ def train(task, name, steps, hidden, rate, updates, seed=0, quiet=False):
     memory, losses = method.init(params), []
     gradient = nt.value_and_grad(nt.function(partial(loss, CELLS[name][1])))
     state = nn.zero_state(params["cell"], BATCH)
-    for _ in progress(updates, f"{task}, {name:16s}", quiet):
+    bar = nt.progress(range(updates), f"{task}, {name:16s}")
+    for _ in bar:
         value, grads = gradient(params, state, *batch(rng, steps))
         grads, _ = nn.clip_by_global_norm(grads, CLIP)
         params, memory = method.update(params, grads, memory)
         losses.append(float(value))
+        bar.show(loss=value)
     return first, params, losses
 
 
@@ -164,13 +166,13 @@ def draw(folder, task, found, steps):
     return save(picture, folder, f"long_memory_{task}")
 
 
-def study(task, folder, steps, hidden, rate, updates, cells=tuple(CELLS), quiet=False):
+def study(task, folder, steps, hidden, rate, updates, cells=tuple(CELLS)):
     """Train each cell on a task, print and draw; what was found, by cell."""
     nothing, found = TASKS[task][4](steps), {}
     print(f"\n{task}, {steps} steps; without a memory the loss is {nothing:.4f}")
     for name in cells:
         start = time.perf_counter()
-        first, last, losses = train(task, name, steps, hidden, rate, updates, quiet=quiet)
+        first, last, losses = train(task, name, steps, hidden, rate, updates)
         found[name] = {
             "losses": losses,
             "before": norms_by_lag(task, name, first, steps),
@@ -187,11 +189,11 @@ def study(task, folder, steps, hidden, rate, updates, cells=tuple(CELLS), quiet=
     return found
 
 
-def main(folder=OUTPUT, quiet=False, **sizes):
+def main(folder=OUTPUT, **sizes):
     """Both tasks; what was found, by task and cell."""
     return {
-        "adding": study("adding", folder, **{**ADDING, **sizes}, quiet=quiet),
-        "copying": study("copying", folder, **{**COPYING, **sizes}, quiet=quiet),
+        "adding": study("adding", folder, **{**ADDING, **sizes}),
+        "copying": study("copying", folder, **{**COPYING, **sizes}),
     }
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 
 import numpy as np
-from showing import OUTPUT, figure, progress, save
+from showing import OUTPUT, figure, save
 
 import ndtape as nt
 from ndtape import nn
@@ -74,7 +74,7 @@ def accuracy(title, params, rows, digits):
     return np.mean(guesses == digits[:, None], axis=0)
 
 
-def train(title, rows, digits, epochs=EPOCHS, hidden=HIDDEN, seed=0, quiet=False):
+def train(title, rows, digits, epochs=EPOCHS, hidden=HIDDEN, seed=0):
     """Mini-batches of Adam: the model, and the mean loss of each epoch."""
     scores, loss_of = READERS[title]
     rng = np.random.default_rng(seed)
@@ -84,13 +84,15 @@ def train(title, rows, digits, epochs=EPOCHS, hidden=HIDDEN, seed=0, quiet=False
     loss = nt.function(lambda params, rows, digits: loss_of(scores(params, rows), digits))
     gradient = nt.value_and_grad(loss)
     batches = len(rows) // BATCH
-    for _ in progress(epochs, f"digits, {title}", quiet):
+    bar = nt.progress(range(epochs), f"digits, {title}")
+    for _ in bar:
         order, losses = rng.permutation(len(rows)), []
         for chosen in np.array_split(order[: batches * BATCH], batches):
             value, grads = gradient(params, rows[chosen], digits[chosen])
             params, memory = method.update(params, grads, memory)
             losses.append(float(value))
         history.append(float(np.mean(losses)))
+        bar.show(loss=history[-1])
     return params, history
 
 
@@ -112,13 +114,13 @@ def draw(folder, found, images):
     return save(picture, folder, "row_digits")
 
 
-def main(folder=OUTPUT, epochs=EPOCHS, hidden=HIDDEN, quiet=False):
+def main(folder=OUTPUT, epochs=EPOCHS, hidden=HIDDEN):
     """All readers; losses and accuracies by title."""
     rows, unseen, digits, unseen_digits = load()
     found = {}
     for title in READERS:
         start = time.perf_counter()
-        params, losses = train(title, rows, digits, epochs, hidden, quiet=quiet)
+        params, losses = train(title, rows, digits, epochs, hidden)
         taken = time.perf_counter() - start
         right = accuracy(title, params, unseen, unseen_digits)
         found[title] = {"losses": losses, "accuracy": right}

@@ -15,7 +15,7 @@ import sys
 import time
 from statistics import mean, median
 
-from showing import OUTPUT, figure, progress, save
+from showing import OUTPUT, figure, save
 
 import ndtape as nt
 
@@ -106,7 +106,8 @@ def train(network, patients, epochs=EPOCHS):
     """Gradient descent in mini-batches; returns the mean loss of every epoch."""
     leaves = parameters(network)
     history = []
-    for _ in progress(epochs, "training"):
+    bar = nt.progress(range(epochs), "training")
+    for _ in bar:
         random.shuffle(patients)
         losses = []
         for start in range(0, len(patients), BATCH):
@@ -118,6 +119,7 @@ def train(network, patients, epochs=EPOCHS):
                     p -= RATE * p.grad
                     p.zero_grad()
         history.append(mean(losses))
+        bar.show(loss=history[-1])
     return history
 
 

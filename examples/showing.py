@@ -1,6 +1,6 @@
-"""What the training examples share: a progress bar, and pictures saved where they are told.
+"""What the training examples share: lines above a bar, and pictures saved where they are told.
 
-Both are optional: without tqdm a line says what is running, without matplotlib there is no picture.
+Both are optional: without tqdm there is no bar, without matplotlib no picture.
 """
 
 from __future__ import annotations
@@ -8,18 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 OUTPUT = Path(__file__).parent / "output"
-
-
-def progress(steps, title, quiet=False):
-    """`range(steps)` with a bar, where tqdm is installed."""
-    if quiet:
-        return range(steps)
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        print(f"{title}: {steps} steps")
-        return range(steps)
-    return tqdm(range(steps), desc=title, unit="step")
 
 
 def say(line):

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from showing import OUTPUT, figure, progress, save
+from showing import OUTPUT, figure, save
 
 import ndtape as nt
 from ndtape import nn
@@ -64,7 +64,7 @@ def loss(params, state, xs, targets):
     return nt.squared_error(predicted, targets)
 
 
-def train(series, updates=UPDATES, hidden=HIDDEN, seed=0, quiet=False):
+def train(series, updates=UPDATES, hidden=HIDDEN, seed=0):
     """Back-propagation through the whole series, again and again; the model and its losses."""
     rng = np.random.default_rng(seed)
     params = make_model(rng, hidden)
@@ -72,12 +72,14 @@ def train(series, updates=UPDATES, hidden=HIDDEN, seed=0, quiet=False):
     memory, losses = method.init(params), []
     gradient = nt.value_and_grad(loss)
     state = np.zeros(hidden)
-    for _ in progress(updates, f"sunspots, network {seed + 1}", quiet):
+    bar = nt.progress(range(updates), f"sunspots, network {seed + 1}")
+    for _ in bar:
         noisy = series[:-1] + NOISE * rng.standard_normal(len(series) - 1)
         value, grads = gradient(params, state, noisy, series[1:])
         grads, _ = nn.clip_by_global_norm(grads, 1.0)
         params, memory = method.update(params, grads, memory)
         losses.append(float(value))
+        bar.show(loss=value)
     return params, losses
 
 
@@ -193,13 +195,13 @@ def draw(folder, years, roots, found, losses):
     return save(picture, folder, "sunspots")
 
 
-def main(folder=OUTPUT, members=MEMBERS, updates=UPDATES, hidden=HIDDEN, quiet=False):
+def main(folder=OUTPUT, members=MEMBERS, updates=UPDATES, hidden=HIDDEN):
     """Train some networks, compare their mean forecast, draw; what was found."""
     years, roots = load()
     middle, width = scale(roots, years)
     learned = (roots[years <= LEARNED] - middle) / width
     start = time.perf_counter()
-    trained = [train(learned, updates, hidden, seed, quiet) for seed in range(members)]
+    trained = [train(learned, updates, hidden, seed) for seed in range(members)]
     taken = time.perf_counter() - start
     models, losses = zip(*trained, strict=True)
     print(

@@ -246,7 +246,7 @@ def test_the_character_lstm_learns_and_repeats_itself(tmp_path):
 def test_digits_row_by_row(tmp_path):
     pytest.importorskip("sklearn")
     digits = importlib.import_module("row_digits")
-    found = digits.main(tmp_path, epochs=5, hidden=24, quiet=True)
+    found = digits.main(tmp_path, epochs=5, hidden=24)
     for title in digits.READERS:
         assert found[title]["losses"][-1] < 0.7 * found[title]["losses"][0]
         assert found[title]["accuracy"][-1] > 0.75
@@ -265,7 +265,7 @@ def test_adding_and_copying(tmp_path):
     assert (np.argmax(xs[-4], axis=-1) == memory.LETTERS + 1).all() and not wanted[:-3].any()
     assert memory.TASKS["copying"][4](12) == pytest.approx(3 * np.log(8) / 12)
 
-    found = memory.study("adding", tmp_path, 10, 16, 1e-2, 250, ["relu, identity"], quiet=True)
+    found = memory.study("adding", tmp_path, 10, 16, 1e-2, 250, ["relu, identity"])
     assert np.mean(found["relu, identity"]["losses"][-20:]) < 0.05 < 1 / 6
     # An identity with relu loses nothing on the way back; it has not learned yet.
     before = memory.norms_by_lag(
@@ -274,7 +274,7 @@ def test_adding_and_copying(tmp_path):
     )  # fmt: skip
     np.testing.assert_array_equal(before, found["relu, identity"]["before"])
     assert before[-1] > 0.3 * before[0]
-    short = memory.study("copying", tmp_path, 8, 12, 1e-2, 3, ["LSTM", "GRU"], quiet=True)
+    short = memory.study("copying", tmp_path, 8, 12, 1e-2, 3, ["LSTM", "GRU"])
     assert [len(short[name]["after"]) for name in ("LSTM", "GRU")] == [8, 8]
 
 
@@ -297,7 +297,7 @@ def test_sunspots(tmp_path):
     years, roots = sunspots.load()
     assert years[0] == 1700 and years[-1] == 2008 and (np.diff(years) == 1).all()
     np.testing.assert_allclose(np.mean(roots**2), 49.752104, atol=1e-6)
-    found = sunspots.main(tmp_path, members=2, updates=120, hidden=5, quiet=True)
+    found = sunspots.main(tmp_path, members=2, updates=120, hidden=5)
     assert all(np.mean(losses[-10:]) < 0.75 * losses[0] for losses in found["losses"])
     one_year = found["one_year"]
     assert one_year["linear"]["1921-1955"] == pytest.approx(0.111, abs=5e-4)
@@ -309,7 +309,7 @@ def test_sunspots(tmp_path):
 def test_beside_pytorch(tmp_path):
     pytest.importorskip("torch")
     beside = importlib.import_module("beside_pytorch")
-    found = beside.main(tmp_path, steps=8, hidden=10, letters=30_000, quiet=True)
+    found = beside.main(tmp_path, steps=8, hidden=10, letters=30_000)
     assert found["gradients apart"] < 1e-12 and found["losses apart"] < 1e-12
     curves = found["curves"]
     assert curves["ndtape"][-1] < curves["ndtape"][0] and len(curves["PyTorch"]) == 8
