@@ -189,7 +189,7 @@ def folded(**options):
             total = total + y
     with nt.Tape() as plain:
         z = x
-        for _ in range(25_000):
+        for _ in range(5_000):
             z = z + 2.4 + w * nt.sin(z)
     return {
         "fold_scan": tape.draw(

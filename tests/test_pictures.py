@@ -5,6 +5,7 @@ by the table that placed them.
 """
 
 import math
+import random
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pictures
 import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
+from test_random_programs import OPERATIONS, Program
 
 import ndtape as nt
 from ndtape.pictures import layout, metrics
@@ -153,6 +155,23 @@ def test_to_the_right(engine):
         for drawing in section(direction="right", engine=engine).values():
             check_geometry(drawing)
     assert drawing.layout.width > drawing.layout.height
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_programs_can_be_read(seed):
+    rng = random.Random(seed)
+    steps = [
+        (rng.randrange(len(OPERATIONS)), rng.randrange(9), rng.randrange(9)) for _ in range(12)
+    ]
+    with nt.Tape() as tape:
+        *_, y = Program(steps).run(nt, pictures.leaves(x=0.3, another_input=-0.7, z=1.2))
+    for engine in layout.available():
+        chosen = {"sweep": ["forward", "reverse"], "operations": ["nodes", "edges"],
+                  "direction": ["down", "right"], "blank": [False, True]}  # fmt: skip
+        drawing = tape.draw(y, engine=engine, **{k: rng.choice(v) for k, v in chosen.items()})
+        check_geometry(drawing)
+        for frame in drawing.frames[-1:]:
+            check_geometry(frame)
 
 
 def texts(drawing):
@@ -298,7 +317,7 @@ def test_folded_pictures(drawings):
         "|value| ≤ 7.265e+08", "|adjoint| ≤ 1",
     ]  # fmt: skip
     runs = boxes(shown["fold_runs"])
-    assert runs["(add, sin, multiply, add) × 25 000"][0] == "group"
+    assert runs["(add, sin, multiply, add) × 5 000"][0] == "group"
     scan = [lines for look, lines in boxes(shown["fold_scan"]).values() if look == "loop"]
     assert scan[0][0] == "100 steps"
 
