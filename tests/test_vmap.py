@@ -43,6 +43,22 @@ def test_scalars_and_arrays():
     assert_close(nt.vmap(lambda x, y: x * y)(X, V), X * V[:, None])
 
 
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_rows_of_a_leaf_have_a_gradient(count):
+    def f(row, scale):
+        row[0] = scale[1] * row[1]  # writes reach neither the leaf nor the next row
+        return nt.sum(row * scale)
+
+    at, by = np.arange(1.0, 1.0 + 2 * count).reshape(count, 2), np.array([2.0, 3.0])
+    rows, scale = nt.var(at), nt.var(by)
+    y = nt.vmap(f, (0, None))(rows, scale)
+    np.testing.assert_allclose(y.value, (by[0] + 1.0) * by[1] * at[:, 1])
+    y.sum().backward()
+    np.testing.assert_allclose(rows.grad, np.tile([0.0, (by[0] + 1.0) * by[1]], (count, 1)))
+    np.testing.assert_allclose(scale.grad, [by[1] * at[:, 1].sum(), (by[0] + 1) * at[:, 1].sum()])
+    np.testing.assert_array_equal(rows.value, at)
+
+
 def test_more_rows_than_a_pack_and_fewer():
     for count in (1, 2, 15, 16, 17, 31, 100):
         x = np.linspace(-1, 1, count)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..record import core
-from ..record.arrays import LARGEST_WHOLE, Array, moves, private, recording
+from ..record.arrays import LARGEST_WHOLE, Array, moves, recording
 from ..record.wide import movement, stacked
 from ..run import REACHED, Workspace
 from ..traced.function import Function
@@ -165,8 +165,7 @@ class Rows:
 
     def filled(self, leaves: Iterable[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments with these leaves, over storages of their own."""
-        own = [private(x) if isinstance(x, Array) else x.copy() if isinstance(x, np.ndarray) else x
-               for x in leaves]  # fmt: skip
+        own = [x.copy() if isinstance(x, (Array, np.ndarray)) else x for x in leaves]
         return unflatten(self.structure, own)  # type: ignore[no-any-return]
 
 

@@ -405,8 +405,12 @@ def retyped(x: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def private(x: Array) -> Array:
-    """An array with the same elements whose writes nobody else sees; records nothing."""
+    """An array with the same elements whose writes nobody else sees; records nothing.
+
+    Not of a leaf, whose copy would be numbers without a gradient: `x.copy()` records one.
+    """
     old, storage = x.storage, Storage(x.storage.size)
+    assert not isinstance(old, ArrayLeaf)
     with core.growth:  # no compaction while the copy is half made
         storage.map = None if old.map is None else old.map.copy()
         storage.data = None if old.data is None else old.data.copy()
