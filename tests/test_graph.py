@@ -231,6 +231,8 @@ def test_complaints():
         graph_of(nt.optimize(tape, y))
     with pytest.raises(nt.ArgumentError, match="slot 9"):
         graph_of(tape, 9)
+    with pytest.raises(nt.ArgumentError, match="a recording value, its name or its slot, not flo"):
+        graph_of(tape, 3.0)
     with pytest.raises(nt.ShapeError, match="seed"):
         graph_of(other, z, seed=[1.0, 2.0])
 

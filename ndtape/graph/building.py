@@ -68,9 +68,7 @@ def graph_of(
         tape = found
     else:
         tape = tape.whole()
-        root, size = (-1, 0) if of is None else (int(of), 1)
-        if of is not None and not 0 <= root < tape.slots:
-            raise ArgumentError(f"slot {root} is not on this tape of {tape.slots} slots")
+        root, size = (-1, 0) if of is None else (_slot(tape, of), 1)
     if isinstance(tape, OptimisedTape):
         raise ArgumentError(
             "a tape after the passes uses its slots several times and is no graph: take the tape "
@@ -81,6 +79,17 @@ def graph_of(
     with core.growth if tape.calls else nullcontext():
         builder.sweep(root, size, adjoints, seed)
     return builder.build(instructions, most)
+
+
+def _slot(tape: Tape, of: Any) -> int:
+    """The number of a slot, checked."""
+    if isinstance(of, bool) or not isinstance(of, (int, np.integer)):
+        raise ArgumentError(
+            f"this takes a recording value, its name or its slot, not {type(of).__name__}"
+        )
+    if not 0 <= of < tape.slots:
+        raise ArgumentError(f"slot {of} is not on this tape of {tape.slots} slots")
+    return int(of)
 
 
 def place_on(tape: Tape, of: Any) -> tuple[Recorder, int, int]:

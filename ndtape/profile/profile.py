@@ -180,6 +180,8 @@ def profile_tape(tape: Tape, y: Any = None) -> Profile:
     if isinstance(y, (Var, Array)):
         tape, start, size = place_on(tape, y)
         roots = np.arange(start, start + size)
+    elif y is not None:
+        raise ArgumentError(f"profile takes a recording value or its name, not {type(y).__name__}")
     else:
         tape = tape.whole()
         if not len(tape):

@@ -406,7 +406,7 @@ class Function:
         ... def f(x):
         ...     return nt.sin(x) * x
         >>> profile = f.profile(2.0)
-        >>> 0 < profile.outside < 1, sorted(row.op for row in profile.by_operation())
+        >>> 0 < profile.outside < 1, sorted(row.op for row in profile.rows if row.count)
         (True, ['input', 'multiply', 'sin'])
         """
         from ..profile import profile_function
