@@ -308,6 +308,11 @@ LARGE = 1e6  # beyond, the neighbours of a float may lie behind a kink: floor, m
 UNDEFINED = (NoValue, ZeroDivisionError, ValueError, OverflowError)
 
 
+def true_row(row: Op) -> Op:
+    """The row of that name in the table: what is true is worked out once, also for a changed row."""
+    return ROWS.get(row.name, row)
+
+
 def true_value(row: Op, point: tuple[float, ...]) -> mpf | None:
     """The exact value, None where there is none, or where it may depend on the sign of a zero."""
     if not all(map(math.isfinite, point)) or any(bits(x) == bits(-0.0) for x in point):
@@ -542,9 +547,10 @@ class Numbers(NamedTuple):
 
 def interpreted(row: Op, which: np.ndarray) -> Numbers:
     """The numbers of a row's text at some of its points; no compiler, so rows may be made up."""
-    numbers = Numbers.empty(len(points(row)), len(row.operands))
+    every = points(true_row(row))
+    numbers = Numbers.empty(len(every), len(row.operands))
     with np.errstate(all="ignore"):
-        names: dict[str, Any] = names_of(row, points(row)[which].T)
+        names: dict[str, Any] = names_of(row, every[which].T)
         names["z"] = text_value(row.z, names, IEEE)
         numbers.value[which] = names["z"]
         for j, text in enumerate(row.partials):
@@ -726,6 +732,7 @@ def ulps(got: float, expected: mpf) -> float:
 
 def wrong_values(row: Op, values: np.ndarray, which: Any = None) -> list[str]:
     """Complaints about values: against mpmath, and where that has none against NumPy."""
+    row = true_row(row)
     bound, _ = ULPS.get(row.name, (lambda *point: 2.0, ""))
     usual = conventional(row, points(row))
     complaints = []
@@ -761,6 +768,7 @@ def wrong_partials(
     row: Op, numbers: Numbers, which: Any, operands: Any = None, relative: float = RELATIVE
 ) -> list[str]:
     """Complaints about first derivatives at points where they exist."""
+    row = true_row(row)
     scale = relative * SCALES[row.name][0] if row.name in SCALES else TINY
     complaints = []
     for i, j in itertools.product(which, operands or range(len(row.operands))):
@@ -779,6 +787,7 @@ def wrong_partials(
 
 def wrong_second(row: Op, numbers: Numbers, which: Any, variable: Any) -> list[str]:
     """Complaints about second derivatives, with a scale of 1: they may cancel."""
+    row = true_row(row)
     complaints = []
     for k, i, j in itertools.product(which, variable, variable):
         point = tuple(points(row)[k].tolist())

@@ -14,7 +14,7 @@ FIELDS = ("dx", "dy", "du")
 
 def complaints(row):
     """What the matrix says about a row's text; only operands that are slots in some form."""
-    chosen = matrix.regular(row)
+    chosen = matrix.regular(matrix.true_row(row))
     with np.errstate(all="ignore"):
         said = interpreted(row, chosen)
     moving = [j for j, f in enumerate(matrix.widest(row).form) if f == "v"]
@@ -22,7 +22,7 @@ def complaints(row):
 
 
 def value_complaints(row):
-    chosen = matrix.regular(row)
+    chosen = matrix.regular(matrix.true_row(row))
     return [
         text
         for text in matrix.wrong_values(row, interpreted(row, chosen).value, chosen)
