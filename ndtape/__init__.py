@@ -15,6 +15,7 @@ from . import parallel as parallel
 from . import primitives as _primitives  # noqa: F401  registers linear algebra, sorting ...
 from . import scipy as scipy
 from ._version import __version__ as __version__
+from .bars import progress as progress
 from .batch.vmap import vmap as vmap
 from .check import check_grads as check_grads
 from .compiled.decorator import Jit as Jit
@@ -80,7 +81,6 @@ from .numpy.creation import zeros as zeros
 from .optimising import optimize as optimize
 from .patterns.pattern import Sparsity as Sparsity
 from .pictures import draw as draw
-from .progress import progress as progress
 from .record.arrays import Array as Array
 from .record.arrays import var as var
 from .record.backward import define as define

@@ -16,7 +16,7 @@ import pytest
 
 import ndtape as nt
 from ndtape import notices
-from ndtape.progress import Progress
+from ndtape.bars import Progress
 
 WIPE = "\r\x1b[2K"
 COMPILING = """
@@ -179,6 +179,20 @@ def test_bars_without_tqdm(terminal, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert not notices.is_quiet() and notices.is_terminal(stderr)
     assert list(nt.progress(range(3))) == [0, 1, 2] and stderr.said == ""
+
+
+def test_bars_in_a_notebook(monkeypatch):
+    """stderr is no terminal there, and the kernel shows what is written to it."""
+    import types
+
+    tqdm = pytest.importorskip("tqdm")
+    shell = types.SimpleNamespace(kernel=object())
+    known = types.SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", known)
+    monkeypatch.setattr("ndtape.bars.find_spec", lambda name: None)  # no widgets
+    monkeypatch.delenv("NDTAPE_QUIET", raising=False)
+    with nt.progress(range(2)) as bar:
+        assert type(bar._bar) is tqdm.tqdm
 
 
 def test_truncated_shows_its_loss(monkeypatch):

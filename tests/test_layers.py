@@ -25,7 +25,7 @@ LAYERS = [
         "named",
         "notices",
         "elsewhere",
-        "progress",
+        "bars",
     },
     {
         "tape",

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ndtape as nt
+from ndtape.bars import Progress
 from ndtape.parallel.limits import inner_threads, libraries
 from ndtape.parallel.reduction import Sum, level_of, partial_of
 from ndtape.parallel.shards import blocks_of
-from ndtape.progress import Progress
 
 # --- adding up ------------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..bars import Progress
 from ..errors import ArgumentError, ShapeError
 from ..optim import Optimizer
-from ..progress import Progress
 from ..record.core import user_line
 from ..traced.function import Function, function
 from ..transforms.gradients import stop_gradient, value_and_grad

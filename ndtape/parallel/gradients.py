@@ -11,7 +11,6 @@ import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from ..passes import checked_level
-from ..progress import Progress
 from ..record.arrays import moves
 from ..traced.captures import MOST, Captures
 from ..transforms.evaluation import Argnums, positions_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
+from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
 from . import notices
@@ -90,8 +91,8 @@ def _bar(text: str, total: int | None) -> Any:
     if notices.is_quiet() or not (notebook or notices.is_terminal(sys.stderr)):
         return None
     try:
-        if notebook:
-            from tqdm.auto import tqdm
+        if notebook and find_spec("ipywidgets"):
+            from tqdm.notebook import tqdm
         else:
             from tqdm import tqdm
     except ImportError:
