@@ -309,7 +309,7 @@ UNDEFINED = (NoValue, ZeroDivisionError, ValueError, OverflowError)
 
 
 def true_row(row: Op) -> Op:
-    """The row of that name in the table: what is true is worked out once, also for a changed row."""
+    """The row of that name in the table: what is true of it is worked out once."""
     return ROWS.get(row.name, row)
 
 

@@ -47,9 +47,6 @@ def squares(a, x):
     return ((a * x) ** 2).sum()
 
 
-newton = nt.function(newton_sqrt)
-
-
 @check
 def installed():
     """The package comes out of this environment, with its version, and says that it is typed."""
@@ -119,7 +116,10 @@ def files_and_pickles():
     with tempfile.TemporaryDirectory() as folder:
         f.save(Path(folder) / "root.npz")
         close(nt.grad(nt.load(Path(folder) / "root.npz"))(2.0), 0.5 / np.sqrt(2.0))
-    close(nt.grad(pickle.loads(pickle.dumps(newton)))(3.0), 0.5 / np.sqrt(3.0))
+    try:
+        close(nt.grad(pickle.loads(pickle.dumps(f)))(3.0), 0.5 / np.sqrt(3.0))
+    except nt.UnsupportedError as error:  # code of a script travels by cloudpickle
+        assert find_spec("cloudpickle") is None and 'pip install "ndtape[' in str(error), error
 
 
 @check
