@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bars import Progress
 from ..errors import ArgumentError, UnsupportedError
 from ..passes import checked_level
 from ..record.arrays import moves
