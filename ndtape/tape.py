@@ -768,7 +768,7 @@ class Tape:
 
         return explain(self, y, seed=seed, names=names, wrt=wrt, steps=steps, digits=digits)
 
-    def save(self, path: Any, **results: Any) -> None:
+    def save(self, path: Any, /, **results: Any) -> None:
         """Write the tape to a file, which `nt.load` reads; `results` are values that get names.
 
         `path` is a file's name or a binary file.  The file is an .npz: instructions, constants,

@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 import zipfile
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ def test_a_tape_comes_back_with_names_lines_values_and_gradients(tmp_path):
         h = np.tanh(w * x) @ nt.array([1.0, z])
         h[0] *= 2.0
         y = h.sum() + nt.sin(x)
-    tape.save(tmp_path / "tape.npz", y=y, h=h)
+    tape.save(tmp_path / "tape.npz", y=y, h=h, path=y, compress=h)
     loaded = nt.load(tmp_path / "tape.npz")
     nt.verify(loaded)
     assert loaded == tape and str(loaded) == str(tape) and "test_files.py" in loaded.where(3)
@@ -451,7 +452,7 @@ def test_announcing_more_than_there_is(sound, tmp_path):
     seed = random.Random(1)
     refused(packed({**members, "k.npy": lying}, seed), "announces 900000000000 numbers, and has")
     # A directory that says a member unfolds to more than deflate can make of it.
-    forged = bytearray(files.saved_bytes(nt.Tape(), compress=True))
+    forged = bytearray(files.saved_bytes(nt.Tape(), True))
     at = forged.rindex(b"PK\x01\x02")
     forged[at + 24 : at + 28] = (4_000_000_000).to_bytes(4, "little")
     refused(bytes(forged), "announces 4.0 GB for .*, more than its .* in the file can hold")
@@ -581,6 +582,26 @@ def test_pickles_of_functions():
     assert sent(model).loss(2.0) == sent(model.loss)(2.0) == 6.0
     loaded = again(f)
     assert sent(loaded)(2.0) == copy.deepcopy(loaded)(2.0) == copy.copy(loaded)(2.0) == 10.0
+
+
+def test_pickles_of_functions_of_main(monkeypatch):
+    """By value, for other machines; by name where that cannot be, for children of this process."""
+    pytest.importorskip("cloudpickle")
+    lock = threading.Lock()
+
+    def doubled(x):
+        return 2.0 * x
+
+    def locked(x):
+        with lock:
+            return 3.0 * x
+
+    for f in (doubled, locked):
+        f.__module__, f.__qualname__ = "__main__", f.__name__
+        traced = nt.function(f)
+        monkeypatch.setattr(sys.modules["__main__"], f.__name__, traced, raising=False)
+        found = pickle.loads(pickle.dumps(traced))
+        assert found(1.0) == traced(1.0) and (found is traced) == (f is locked)
 
 
 def test_without_cloudpickle(monkeypatch):

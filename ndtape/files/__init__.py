@@ -11,10 +11,6 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
-from ..errors import TapeFileError
-
 if TYPE_CHECKING:
     from ..tape import Tape
     from ..traced.function import Function
@@ -54,9 +50,9 @@ def load(path: Path) -> Any:
     return read_file(path, "the file")
 
 
-def save(thing: Tape | Function, path: Path, **results: Any) -> None:
+def save(thing: Tape | Function, path: Path, /, **results: Any) -> None:
     """Write a tape, with recording values that get names on it, or a traced function."""
-    data = saved_bytes(thing, compress=True, **results)
+    data = saved_bytes(thing, True, **results)
     if not isinstance(path, (str, os.PathLike)):
         path.write(data)
         return
@@ -72,7 +68,7 @@ def save(thing: Tape | Function, path: Path, **results: Any) -> None:
         raise
 
 
-def saved_bytes(thing: Tape | Function, compress: bool = False, **results: Any) -> bytes:
+def saved_bytes(thing: Tape | Function, compress: bool = False, /, **results: Any) -> bytes:
     """What a file with this tape, or function, holds; equal ones give equal bytes."""
     from . import container, writing
 
@@ -85,6 +81,3 @@ def saved_bytes(thing: Tape | Function, compress: bool = False, **results: Any) 
 def loads(data: bytes) -> Any:
     """`load` of the bytes of a file."""
     return load(io.BytesIO(data))
-
-
-__all__ = ["TapeFileError", "load", "loads", "np", "save", "saved_bytes"]

@@ -41,13 +41,17 @@ _under_way = threading.local()  # `.stack`: functions that are being pickled, or
 def reduced(f: Function) -> Any:
     """How a traced function is pickled; see the top of this file."""
     place = getattr(f.f, "__module__", None), getattr(f.f, "__qualname__", "")
-    if place[0] not in (None, "__main__"):
-        found = _found(*place)
-        if found is f:
+    found, main = _found(*place), place[0] == "__main__"
+    if found is f and not main:
+        return f.f.__qualname__
+    if (found is f.f or (isinstance(found, Function) and found.f is f.f)) and not main:
+        return _by_name, (*place, f.options)
+    try:
+        return _by_value, (_code(f), f.options)
+    except Exception:
+        if found is f:  # a child of this process may have a `__main__` like this one
             return f.f.__qualname__
-        if found is f.f or (isinstance(found, Function) and found.f is f.f):
-            return _by_name, (*place, f.options)
-    return _by_value, (_code(f), f.options)
+        raise
 
 
 def _found(module: Any, path: str) -> Any:
