@@ -1345,14 +1345,15 @@ NUMBERS = st.one_of(
     st.builds(lambda n: np.arange(n), st.integers(0, 3)),
     st.builds(lambda n: np.ones((n, 2), np.float32), st.integers(0, 3)),
 )  # fmt: skip
-TREES = st.recursive(
-    NUMBERS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.tuples(inner, inner), st.builds(Pair, inner, inner),
-        st.dictionaries(st.sampled_from(["z", "a", "m"]), inner, max_size=3),
-    ),
-    max_leaves=6,
-)  # fmt: skip
+
+
+def branches(inner):
+    named = st.dictionaries(st.sampled_from(["z", "a", "m"]), inner, max_size=3)
+    several = st.lists(inner, max_size=3), st.tuples(inner, inner), st.builds(Pair, inner, inner)
+    return st.one_of(*several, named)
+
+
+TREES = st.recursive(NUMBERS, branches, max_leaves=6)
 
 
 def doubled(tree):
