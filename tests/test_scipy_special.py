@@ -253,3 +253,9 @@ def test_rows_say_what_they_are():
         assert row.__doc__, name
         assert not inspect.isfunction(row.own) or row.own.__module__.startswith("ndtape"), name
     assert "gammainc_derivative" in special.markdown()
+
+
+def test_many_rows():
+    a = np.array([0.5, 1.5, 2.5])
+    rows = nt.vmap(nt.grad(special.gammainc), (0, None))(a, 2.0)
+    np.testing.assert_allclose(rows, [nt.grad(special.gammainc)(x, 2.0) for x in a], rtol=1e-12)
