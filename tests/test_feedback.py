@@ -23,11 +23,21 @@ COMPILING = """
 import time
 from ndtape import notices
 notices.PATIENCE = 0.05
+
+
+def until_it_is_told():
+    now = notices._compiling
+    for _ in range(0 if notices.is_quiet() else 1000):
+        if now.shown is not None or now.told:
+            break
+        time.sleep(0.01)
+
+
 with notices.compiling("_forward"):
     with notices.compiling("inner"):
-        time.sleep(0.15)
+        until_it_is_told()
 with notices.compiling("entry", "loss"):
-    time.sleep(0.02)
+    until_it_is_told()
 """
 BAR = """
 import ndtape as nt
@@ -125,10 +135,12 @@ def test_what_takes_no_time_is_not_told(terminal):
 def test_seconds_add_up(terminal, monkeypatch):
     stderr = terminal()
     monkeypatch.setattr(notices, "PATIENCE", 0.1)
-    for _ in range(4):
+    for _ in range(100):  # the third at the earliest
         with notices.compiling("one of many kernels"):
             time.sleep(0.05)
-    assert stderr.said.count("one of many kernels") >= 1
+        if stderr.said:
+            break
+    assert stderr.said.count("one of many kernels") == 1 and notices._compiling.seconds > 0.1
 
 
 def test_switches(terminal, monkeypatch):
