@@ -9,6 +9,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+from traitlets.config import Config
 
 import ndtape as nt
 
@@ -47,9 +48,9 @@ def test_notebooks_print_what_they_show(tmp_path):
         joined.cells += nbformat.read(path.with_suffix(".ipynb"), 4).cells
         joined.cells.append(nbformat.v4.new_code_cell(AFRESH))
     shown = [(printed(cell), pictures(cell)) for cell in joined.cells if cell.cell_type == "code"]
-    nbclient.NotebookClient(
-        joined, timeout=300, resources={"metadata": {"path": tmp_path}}
-    ).execute()
+    there = {"metadata": {"path": tmp_path}}
+    local = Config({"KernelManager": {"transport": "ipc"}})  # no ports
+    nbclient.NotebookClient(joined, timeout=300, resources=there, config=local).execute()
     cells = [cell for cell in joined.cells if cell.cell_type == "code"]
     for cell, (text, picture) in zip(cells, shown, strict=True):
         assert printed(cell) == text, cell.source
