@@ -9,7 +9,6 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-from traitlets.config import Config
 
 import ndtape as nt
 
@@ -49,8 +48,7 @@ def test_notebooks_print_what_they_show(tmp_path):
         joined.cells.append(nbformat.v4.new_code_cell(AFRESH))
     shown = [(printed(cell), pictures(cell)) for cell in joined.cells if cell.cell_type == "code"]
     there = {"metadata": {"path": tmp_path}}
-    local = Config({"KernelManager": {"transport": "ipc"}})  # no ports
-    nbclient.NotebookClient(joined, timeout=300, resources=there, config=local).execute()
+    nbclient.NotebookClient(joined, timeout=300, resources=there).execute()
     cells = [cell for cell in joined.cells if cell.cell_type == "code"]
     for cell, (text, picture) in zip(cells, shown, strict=True):
         assert printed(cell) == text, cell.source
