@@ -5,8 +5,8 @@ operands, the result `z`, numbers, NumPy's functions and other rows.  The text i
 plain arrays in a sweep and on recording arrays where derivatives nest, so the table is closed: the
 rows that a row names give its higher derivatives.
 
-These are *calls* on the tape (`record/calls.py`): a sweep pauses for 2 us and SciPy computes the
-whole array.  Rows of `ops.TABLE` (erf, gammaln, expit ...) run inside the compiled sweep instead.
+These are *calls* on the tape (`record/calls.py`): a sweep pauses and SciPy computes the whole
+array.  Rows of `ops.TABLE` (erf, gammaln, expit ...) run inside the compiled sweep instead.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class Rule(Primitive):
 
     def __captures__(self) -> Any:
         return []  # constants of this package
+
+    def __reduce__(self) -> Any:
+        return _by_name, (self.__name__,)
 
     def __call__(self, *operands: Any, **options: Any) -> Any:
         """Recorded where an operand records, else as SciPy computes it (with `out=` and so on)."""
@@ -127,6 +130,12 @@ class Rule(Primitive):
                 times(factor, slope(z, *operands)) if wanted and slope is not None else None
                 for factor, slope, wanted in zip(factors, self.slopes, moving, strict=True)
             ]
+
+
+def _by_name(name: str) -> Rule:
+    from . import special_table
+
+    return special_table.TABLE[name]
 
 
 def times(w: Any, slope: Any) -> Any:

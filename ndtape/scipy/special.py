@@ -188,6 +188,13 @@ def _array(x: Any) -> Any:
     return as_array(x) if isinstance(x, (list, tuple)) else x
 
 
+class Recorded(Function):
+    """A ufunc of SciPy's that is a row of `ops.TABLE`; it also takes lists of recording scalars."""
+
+    def __repr__(self) -> str:
+        return f"<ndtape.scipy.special.{self.__name__}>"
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 ALIASES = {"psi": "psi", "digamma": "psi", "jn": "jv", "bessel_jn": "jv"}
@@ -205,7 +212,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"neither ndtape.scipy.special nor scipy.special has {name}")
     own = getattr(scipy.special, known)
     if getattr(own, "__name__", "") in ROW_OF_UFUNC and isinstance(own, np.ufunc):
-        own = Function(f"scipy.special.{name}", own)
+        own = Recorded(name, own)
     globals()[name] = own
     return own
 
