@@ -253,6 +253,16 @@ def test_markdown_and_latex():
         assert text.count("{") == text.count("}") and "−" not in text
 
 
+def test_formulas_can_be_set():
+    mathtext = pytest.importorskip("matplotlib.mathtext")
+    parser = mathtext.MathTextParser("path")
+    tape, loss, names = network()
+    formulas = set(re.findall(r"\$([^$]*)\$", tape.explain(loss, names=names).markdown()))
+    for formula in formulas:
+        parser.parse(f"${formula}$")
+    assert len(formulas) > 15
+
+
 def test_names_that_are_markup_are_escaped():
     x = nt.var(2.0, name=r"a_{%$&#b\x")
     with nt.Tape() as tape:

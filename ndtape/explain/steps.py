@@ -129,7 +129,7 @@ class Step:
         if self.kind == SEED:
             return [left]
         if self.kind == EDGE:
-            return _without_repeats([left, *self._products(self.edges[0], n)])
+            return without_repeats([left, *self._products(self.edges[0], n)])
         if self.paths <= TERMS:
             terms = [self._products(edge, n)[0] for edge in self.edges]
         else:
@@ -184,7 +184,8 @@ def _dot(n: Writer) -> str:
     return n.times if n.latex else f" {n.times} "
 
 
-def _without_repeats(sides: list[str]) -> list[str]:
+def without_repeats(sides: list[str]) -> list[str]:
+    """Sides of an equation without those that say what stands in front of them."""
     return [side for j, side in enumerate(sides) if not j or side != sides[j - 1]]
 
 

@@ -12,11 +12,11 @@ from .. import rules
 from ..errors import ArgumentError
 from ..graph import Graph, Node, graph_of
 from ..graph.model import CONSTANT, INPUT, OPERATION, PARAMETER
-from ..graph.notation import DIGITS, SPECIAL, LatexWriter, Writer, shape_text
+from ..graph.notation import DIGITS, SPECIAL, LatexWriter, Writer, grouped, shape_text
 from ..record.arrays import Array
 from ..tape import Tape
 from ..traced.program import short
-from .steps import SEED, TOTAL, Step, derivative, steps_of
+from .steps import SEED, TOTAL, Step, derivative, steps_of, without_repeats
 
 STEPS = 50
 
@@ -217,15 +217,6 @@ class _Text:
 
     def block(self, lines: Any) -> Iterator[str]:
         return (f"     {line}" for line in lines)
-
-
-def without_repeats(sides: list[str]) -> list[str]:
-    return [side for j, side in enumerate(sides) if not j or side != sides[j - 1]]
-
-
-def grouped(count: int) -> str:
-    """9 900 for 9900."""
-    return f"{count:,}".replace(",", " ")
 
 
 class _Markdown(_Text):

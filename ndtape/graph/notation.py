@@ -54,6 +54,11 @@ def numerals(x: Any, digits: int = DIGITS, most: int = 6) -> str:
     return f"[{', '.join(numeral(v, digits) for v in flat)}{more}]"
 
 
+def grouped(n: int) -> str:
+    """A count with its thousands apart: ``9 900``."""
+    return f"{n:,}".replace(",", " ")
+
+
 def shape_text(shape: tuple[int, ...]) -> str:
     """``2×3``, and ``3`` for a vector."""
     return "×".join(map(str, shape))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..graph.notation import grouped
 from . import metrics
 
 TITLE, BODY = 13.0, 11.5  # sizes of text in pixels
@@ -89,11 +90,6 @@ def extent(lines: tuple[Line, ...]) -> tuple[float, float]:
     """Width and height of lines of text below each other."""
     return (max((line.width for line in lines), default=0.0),
             sum(line.size * metrics.LINE for line in lines))  # fmt: skip
-
-
-def grouped(n: int) -> str:
-    """A count with its thousands apart: 10 000."""
-    return f"{n:,}".replace(",", " ")
 
 
 def counted(n: int, noun: str) -> str:

@@ -9,10 +9,11 @@ from pathlib import PurePath
 import numpy as np
 
 from .. import memory
+from ..graph.notation import grouped
 from .folding import Folded, Group, Program, fold, name_of
 from .magnitudes import Magnitudes
 from .metrics import shortened
-from .scene import BODY, TITLE, Arrow, Box, Line, Scene, counted, grouped
+from .scene import BODY, TITLE, Arrow, Box, Line, Scene, counted
 
 WIDEST = 300.0  # pixels of a line of text
 NAMED = 3  # operations that a box lists

@@ -32,7 +32,7 @@ STRETCHES = 256  # at most, besides those between calls
 STRETCH_SECONDS = 4e-6  # at least: a clock and a call cost 0.2e-6
 SAMPLES = 12  # instructions of a class that are repeated
 CLASSES = 2000  # whose instructions are repeated; those of others are taken for alike
-REPEATS, REPEAT_SECONDS, TRIES = 16, 4e-6, 3
+REPEAT_SECONDS, TRIES = 4e-6, 3
 BUDGET = 0.1  # seconds of whole sweeps, and as long for stretches
 TOGETHER, TICKS = 16, 1e-6  # timings whose mean is taken, of what takes less seconds than this
 FEWEST, MOST = 3, 1000  # sweeps; one, where it takes longer than all of them should
@@ -158,14 +158,15 @@ class Sweeper:
     def _repeated(self, i: int, lo: int, hi: int) -> float:
         """Seconds of a call over instructions lo..hi, repeated."""
         self.work.enter(self.tape.chunk_of(i))
-        call, count, best = repeat(), REPEATS, np.inf
-        tries = 0
+        call, count, tries, best = repeat(), 1, 0, np.inf
         while tries < TRIES:
             start = time.perf_counter()
             call(self.where, self.work.frame_address, lo, hi, count)
             seconds = time.perf_counter() - start
             best = min(best, seconds / count)
-            if seconds < REPEAT_SECONDS and count < 1000:
+            if seconds > BUDGET / 10:
+                break
+            if seconds < REPEAT_SECONDS and count < MOST:
                 count *= 4
             else:
                 tries += 1
