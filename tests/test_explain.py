@@ -218,6 +218,8 @@ def test_an_array_needs_a_seed():
         tape.explain(y)
     walk = tape.explain(y, seed=[2.0, 0.0])
     np.testing.assert_allclose(walk.gradient["x"], [2 * np.cos(1.0), 0.0])
+    with pytest.raises(nt.ShapeError, match=r"shape \(2, 1\) for a result of shape \(2,\)"):
+        tape.explain(y, seed=[[1.0], [1.0]])
     assert "The walk back from L, the sum of a seed times a" in str(walk)
     assert "dL/dx = dL/da · da/dx = dL/da · diag(cos x) = [1.0806, 0]" in str(walk)
 
@@ -290,6 +292,8 @@ def test_the_only_result_is_explained():
         nt.sin(x)
     with pytest.raises(nt.ArgumentError, match="say which one"):
         tape.explain()
+    with pytest.raises(nt.ArgumentError, match="nothing on this tape"):
+        nt.Tape().explain()
 
 
 def test_parameters_get_no_derivative():

@@ -252,6 +252,20 @@ def test_every_row_is_written(row):
             assert text.count("{") == text.count("}") and text.count("(") == text.count(")")
 
 
+def test_a12_local_derivatives():
+    """The four rules of the decks, as the library writes them."""
+    a, b = nt.var(0.3, name="a"), nt.var(0.7, name="b")
+    for operation, rules in (
+        (lambda: nt.sin(a), ["cos a"]),
+        (lambda: nt.cos(a), ["−sin a"]),
+        (lambda: a + b, ["1", "1"]),
+        (lambda: a * b, ["b", "a"]),
+    ):
+        with nt.Tape() as tape:
+            c = operation()
+        assert [edge.symbolic for edge in graph_of(tape, c).edges] == rules
+
+
 def test_constant_exponents_simplify():
     (power,) = (r for r in TABLE if r.name == "power")
     texts = []

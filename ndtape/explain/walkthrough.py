@@ -13,7 +13,6 @@ from ..errors import ArgumentError
 from ..graph import Graph, Node, graph_of
 from ..graph.model import CONSTANT, INPUT, OPERATION, PARAMETER
 from ..graph.notation import DIGITS, SPECIAL, LatexWriter, Writer, grouped, shape_text
-from ..record.arrays import Array
 from ..tape import Tape
 from ..traced.program import short
 from .steps import SEED, TOTAL, Step, derivative, steps_of, without_repeats
@@ -32,18 +31,21 @@ def explain(
     digits: int = DIGITS,
 ) -> Walkthrough:
     """How the derivatives of `y` come about; see `Tape.explain`."""
-    if isinstance(y, Array) and y.size != 1 and seed is None:
-        raise ArgumentError(
-            f"explain(y) takes a scalar, and this array has the shape {y.shape}: reduce it, or "
-            "give a seed of its shape, whose product with y is then explained"
-        )
     if steps < 1 or digits < 1:
         raise ArgumentError("explain(y) takes steps and digits of at least 1")
+    if not len(tape.whole()):
+        raise ArgumentError("there is nothing on this tape to explain")
     graph = graph_of(tape, y, seed=seed, names=names, wrt=wrt, most=steps)
-    if len(graph.results) != 1 or graph.nodes[graph.results[0]].adjoint is None:
+    if len(graph.results) != 1:
         raise ArgumentError(
-            "this tape has several results, or one that is no number: say which one to explain, "
-            "tape.explain(y)"
+            "this tape has several results: say which one to explain, tape.explain(y)"
+        )
+    root = graph.nodes[graph.results[0]]
+    if root.adjoint is None:
+        shape = getattr(y, "shape", root.shape)
+        raise ArgumentError(
+            f"explain(y) takes a number, and this array has the shape {shape}: reduce it, or "
+            "give a seed of its shape, whose product with y is then explained"
         )
     return Walkthrough(graph, digits)
 

@@ -75,6 +75,7 @@ def graph_of(
             "that was recorded, and tape.diff(optimised) for what has changed"
         )
     builder = _Builder(tape, users_names(tape, names), _shapes(tape, names, of))
+    builder.root_shape = tuple(of.shape) if isinstance(of, Array) else None
     builder.wanted = None if wrt is None else _wanted(tape, wrt)
     with core.growth if tape.calls else nullcontext():
         builder.sweep(root, size, adjoints, seed)
@@ -133,6 +134,7 @@ class _Builder:
         self.wanted: Collection[int] | None = None
         self.g: np.ndarray | None = None
         self.mark: np.ndarray | None = None
+        self.root_shape: Shape | None = None  # where that is known
         self.lines: dict[Any, str] = {}
         self.cut: set[int] = set()  # instructions whose own operands the graph leaves out
 
@@ -156,12 +158,19 @@ class _Builder:
         if not adjoints or root < 0:
             return
         if seed is not None:
-            found = np.ravel(np.asarray(getattr(seed, "value", seed), np.float64))
-            if len(found) != size:
-                raise ShapeError(f"a seed of {len(found)} numbers for a result of {size}")
-            self.g = work.cotangent(root, found).copy()
+            self.g = work.cotangent(root, self._cotangent(seed, size)).copy()
         elif size == 1:
             self.g = work.cotangent(root, np.ones(1)).copy()
+
+    def _cotangent(self, seed: Any, size: int) -> np.ndarray:
+        """The seed as a vector, once it has the shape of the result."""
+        given = np.asarray(getattr(seed, "value", seed), np.float64)
+        shape = given.shape if self.root_shape is None else self.root_shape
+        if given.shape != shape or given.size != size:
+            raise ShapeError(
+                f"a seed of shape {given.shape} for a result of shape {self.root_shape or (size,)}"
+            )
+        return given.ravel()
 
     def _only_result(self) -> tuple[int, int]:
         """The result that nothing reads, if it is the only one: its first slot and its size."""
