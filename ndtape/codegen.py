@@ -3,7 +3,7 @@
 The kernels of operations on arrays, _maps.py, are made by map_codegen.py.
 
 Run ``python -m ndtape.codegen`` after changing a row, a template or the mathematics,
-``--check`` to learn whether that was forgotten, ``--docs`` to write docs/operations.md and others.
+``--check`` to learn whether that was forgotten, ``--docs`` to write docs/operations.md.
 The output is committed: Numba can cache it, tracebacks show real lines, and a review of a rule
 change shows what it did to every sweep.
 """
@@ -380,21 +380,10 @@ def numpy_markdown() -> str:
     return markdown()
 
 
-def special_markdown() -> str:
-    """The functions of scipy.special that are calls of SciPy's, with their derivatives."""
-    from .scipy.special import markdown
-
-    return markdown()
-
-
 def main(arguments: list[str]) -> int:
     from . import map_codegen  # which uses this module
 
-    docs = [
-        (DOCS / "operations.md", operations_markdown()),
-        (DOCS / "numpy.md", numpy_markdown()),
-        (DOCS / "special.md", special_markdown()),
-    ]
+    docs = [(DOCS / "operations.md", operations_markdown()), (DOCS / "numpy.md", numpy_markdown())]
     code = [
         (TARGET, generate()),
         (HERE / "_maps.py", map_codegen.generate()),
