@@ -128,4 +128,5 @@ from .verify import verify as verify
 def __getattr__(name: str) -> object:
     from .elsewhere import advice
 
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice(name)}")
+    words = advice(name, globals())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{words}")

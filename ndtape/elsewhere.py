@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 HERE = {
     # PyTorch
     "tensor": "nt.var(x) makes a leaf with a gradient; plain data are NumPy arrays",
@@ -35,10 +38,27 @@ HERE = {
 }
 
 
-def advice(name: str) -> str:
-    """What to write here instead of a name of another library; "" for other names.
+def advice(name: str, known: Iterable[str]) -> str:
+    """What to write in place of a name that nt does not have; "" where nobody knows.
 
-    >>> advice("fori_loop")
+    The equal of a name of another library, the namespace that has it, or `known` names that look
+    like it.
+
+    >>> advice("fori_loop", [])
     ': a plain for, or nt.scan with length='
+    >>> advice("concatenate", []), advice("gradiant", ["grad", "gradient"])
+    (': np.concatenate records, and so does nt.numpy.concatenate', ': nt.gradient, nt.grad?')
     """
-    return f": {HERE[name]}" if name in HERE else ""
+    if name in HERE:
+        return f": {HERE[name]}"
+    if name.startswith("_"):
+        return ""
+    from . import numpy
+    from .scipy import special
+
+    if hasattr(numpy, name):
+        return f": np.{name} records, and so does nt.numpy.{name}"
+    if hasattr(special, name):
+        return f": nt.scipy.special.{name}"
+    near = get_close_matches(name, [word for word in known if not word.startswith("_")])
+    return f": {', '.join(f'nt.{word}' for word in near)}?" if near else ""

@@ -20,10 +20,9 @@ import ndtape
 import ndtape.__main__ as command
 
 PACKAGE = Path(ndtape.__file__).parent
-GRADIENT = (  # all compiling is told, however short
-    "import ndtape as nt; from ndtape import notices; notices.PATIENCE = 0.0;"
-    "x = nt.var(3.0); (x**2).backward(); print(x.grad)"
-)
+# All compiling is told, however short.
+TOLD = "import ndtape as nt; from ndtape import notices; notices.PATIENCE = 0.0;"
+GRADIENT = f"{TOLD} x = nt.var(3.0); (x**2).backward(); print(x.grad)"
 NOTICE = "ndtape: compiling "
 NO_FOLDER = "ndtape: no folder for the compile cache can be written; set NUMBA_CACHE_DIR to one"
 OVERRIDE, SEARCH = 1, 2  # capabilities by which root reads and writes everything
@@ -240,7 +239,7 @@ def test_a_damaged_cache_is_compiled_again(small, warm, tmp_path):
 
 # --- kernels of array operations ------------------------------------------------------------------
 
-ARRAYS = "import ndtape as nt; x = nt.var([1.0, 3.0]); (x**2).sum().backward(); print(x.grad)"
+ARRAYS = f"{TOLD} x = nt.var([1.0, 3.0]); (x**2).sum().backward(); print(x.grad)"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ LAYERS = [
         "memory",
         "named",
         "notices",
-        "elsewhere",
         "bars",
     },
     {
@@ -96,7 +95,7 @@ LAYERS = [
     {"batch.rows", "batch.vmap", "batch.gradients"},
     {"loops"},
     {"nn"},
-    {"check", "lowlevel", "optimising", "config"},
+    {"check", "lowlevel", "optimising", "config", "elsewhere"},
     {"files"},
     {"graph"},
     {"explain"},

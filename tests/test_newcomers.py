@@ -93,7 +93,10 @@ MISTAKES = {  # what is done: the class of the error, and words of its message
         lambda: nt.nn.dense_init(0, 3, 4), nt.ArgumentError, "np.random.default_rng(0)"),
     "a name of PyTorch": (lambda: nt.tensor([1.0]), AttributeError, "nt.var(x) makes a leaf"),
     "a name of JAX": (lambda: nt.while_loop, AttributeError, "a plain while"),
-    "a name of nobody": (lambda: nt.gradiant, AttributeError, "no attribute 'gradiant'"),
+    "a name of NumPy": (lambda: nt.mean([1.0]), AttributeError, ": np.mean records"),
+    "a name of SciPy": (lambda: nt.jv(1.0, 2.0), AttributeError, ": nt.scipy.special.jv"),
+    "a name with a slip": (lambda: nt.value_and_gradient, AttributeError, ": nt.value_and_grad"),
+    "a name of nobody": (lambda: nt.qqqqqq, AttributeError, "no attribute 'qqqqqq'"),
 }  # fmt: skip
 
 
