@@ -83,6 +83,17 @@ def test_every_page_is_in_the_navigation():
             assert path.stem == "index" or any(path.match(f"{name}.md") for name in listed), path
 
 
+def test_layers_of_the_internals_are_those_of_the_package():
+    """Each file and package at the top of ndtape has its place, and no name is of another time."""
+    text = (DOCS / "internals.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[2] for line in text.splitlines() if re.match(r"\| [\d–]", line))
+    said = {name.rstrip("/") for name in re.findall(r"`([\w/]+)`", rows)}
+    package = Path(nt.__file__).parent
+    top = {p.stem for p in package.glob("*.py")} | {p.parent.name for p in package.glob("*/*.py")}
+    assert top - {"__init__", "__main__", "_version"} <= said
+    assert said <= top | {p.stem for p in (package / "record").glob("*.py")}
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 
