@@ -70,6 +70,7 @@ perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 # operations, the notebooks of the tutorial, the pictures of the benchmarks.
 docs: $(VENV)/.has-docs
 	$(BIN)/python -m ndtape.codegen --docs
+	$(BIN)/python -m ndtape.scipy.special > docs/special.md
 	$(BIN)/python docs/pages.py --notebooks
 	$(BIN)/python perf/figures.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
