@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +90,8 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -110,6 +110,8 @@ def _ndtape() -> Section:
 
 
 def _optional() -> Section:
+    import shutil
+
     found = {
         extra: {name: _version(name) for name in packages} for extra, packages in OPTIONAL.items()
     }

@@ -8,7 +8,6 @@ told.  Processes of a pool say nothing: somebody else owns the screen.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import time
@@ -113,8 +112,10 @@ class _Compiling:
             if not self.depth or self.shown is not None:
                 return
             if is_terminal(sys.stderr):
+                from shutil import get_terminal_size
+
                 self.shown = sys.stderr
-                line = f"ndtape: {what}"[: shutil.get_terminal_size().columns - 1]
+                line = f"ndtape: {what}"[: get_terminal_size().columns - 1]
                 _write(self.shown, f"{WIPE}{line}")  # wiping takes one line of the screen
             elif not self.told:
                 self.told = True
