@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import nest
 from ..ops import FIRST_WIDE, WIDE_CODES
-from ..run import RELEASE, Workspace, address, entry
+from ..run import Workspace, address, entry
 from ..tape import BYTES_PER_INSTRUCTION, CONSTANT_MASK
 from ._repeat import repeat
 
@@ -34,6 +35,7 @@ SAMPLES = 12  # instructions of a class that are repeated
 CLASSES = 2000  # whose instructions are repeated; those of others are taken for alike
 REPEAT_SECONDS, TRIES = 4e-6, 3
 BUDGET = 0.1  # seconds of whole sweeps, and as long for stretches
+QUICK = 0.01  # seconds of a sweep that goes without looking for Ctrl-C
 TOGETHER, TICKS = 16, 1e-6  # timings whose mean is taken, of what takes less seconds than this
 FEWEST, MOST = 3, 1000  # sweeps; one, where it takes longer than all of them should
 
@@ -67,8 +69,9 @@ class Sweeper:
         self.start = work.array("g").copy() if self.backwards else None
         # A call with the clock.
         self.empty = float(least(np.array([self.range(lo, lo) for _ in range(MOST)])))
-        one_call = not len(self.calls) or work._ready == len(self.tape)
-        self.short = one_call and len(self.tape.chunks) == 1 and self.tape.slots < RELEASE
+        bases = [chunk.base for chunk in self.tape.chunks if lo < chunk.base < hi]
+        self.pieces = list(pairwise([lo, *bases, hi]))  # which compiled code does in one call
+        self.quick = False  # so that Ctrl-C may wait for a sweep
 
     # --- timing -----------------------------------------------------------------------------------
 
@@ -80,10 +83,11 @@ class Sweeper:
                 self.work.whole("forward", self.lo, self.hi)
 
     def timed(self) -> float:
-        """Seconds of the whole sweep, as users run it; of a short one, without Python's part."""
+        """Seconds of the whole sweep; of a quick one, without Python's part."""
         self.reset()
-        if self.short:
-            return self.range(self.lo, self.hi) - self.empty
+        if self.quick:
+            pieces = self.pieces[::-1] if self.backwards else self.pieces
+            return sum([self.range(lo, hi) - self.empty for lo, hi in pieces])
         start = time.perf_counter()
         self.work.whole(self.name, self.lo, self.hi, self.backwards)
         return time.perf_counter() - start
@@ -103,10 +107,9 @@ class Sweeper:
     def cuts(self, whole: float) -> np.ndarray:
         """Where stretches begin, and the end: at calls, at chunks, and in between."""
         count = int(min(STRETCHES, max(whole / STRETCH_SECONDS, 1)))
-        bases = [chunk.base for chunk in self.tape.chunks]
         places = np.concatenate([
             np.linspace(self.lo, self.hi, count + 1).astype(np.int64), self.calls, self.calls + 1,
-            [b for b in bases if self.lo < b < self.hi],
+            [lo for lo, _ in self.pieces],
         ])  # fmt: skip
         cuts: np.ndarray = np.unique(places.astype(np.int64))
         return cuts
@@ -212,7 +215,9 @@ def costs_of(work: Workspace, name: str, lo: int, hi: int) -> Costs:
     if lo >= hi:
         return Costs(0.0, np.zeros(0), 1.0, 1.0)
     sweeper = Sweeper(work, name, lo, hi)
-    first = sweeper.timed()  # kernels may be compiled in the very first one
+    sweeper.timed()  # kernels may be compiled in the very first one
+    first = sweeper.timed()
+    sweeper.quick = first < QUICK
     whole = max(1e-9, float(least(np.array([sweeper.timed() for _ in sweeps_for(first)]))))
     cuts = sweeper.cuts(whole)
     stretches = sweeper.stretches(cuts, whole)
@@ -226,17 +231,17 @@ def costs_of(work: Workspace, name: str, lo: int, hi: int) -> Costs:
     return Costs(whole, seconds, total / whole, by_itself / whole)
 
 
-def least(timings: np.ndarray) -> np.ndarray:
-    """The least of several timings, along the first axis.
+def least(timings: np.ndarray) -> Any:
+    """The mean of the best timings, a twentieth of all; where each is of several parts, of those
+    with the least sums, so that parts and wholes are from moments of one kind.
 
-    Of many short ones the least mean of some that follow each other: a clock may tick every ten
-    nanoseconds, and means tell more than ticks.
+    Many short ones are first taken together in groups: a clock may tick every ten nanoseconds.
     """
-    whole = len(timings) // TOGETHER * TOGETHER
     if len(timings) >= 4 * TOGETHER and timings.min() < TICKS:
+        whole = len(timings) // TOGETHER * TOGETHER
         timings = timings[:whole].reshape(-1, TOGETHER, *timings.shape[1:]).mean(1)
-    found: np.ndarray = timings.min(0)
-    return found
+    sums = timings.reshape(len(timings), -1).sum(1)
+    return timings[np.argsort(sums)[: max(len(sums) // 20, 1)]].mean(0)
 
 
 def divided(alone: np.ndarray, taken: float) -> np.ndarray:
