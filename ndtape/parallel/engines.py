@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +112,9 @@ class Pool(Remote):
             for turn, (i, arguments) in enumerate(own.items())
         }
         try:
-            for future in completed(futures, self.timeout):
-                yield futures[future], future.result()
+            for done in completed(futures, self.timeout):
+                for future in done:
+                    yield futures[future], future.result()
         except BrokenExecutor as error:
             raise ShardError(
                 "a worker of the pool was lost, and the pool takes no more calls: make another "
@@ -128,27 +130,34 @@ def _call(data: bytes) -> Any:
     return function(*arguments)
 
 
-def completed(futures: Any, timeout: float | None, look: Callable[[], None] | None = None) -> Any:
-    """Futures as they are done; raises `TimeoutError` where none is for `timeout` seconds.
+def completed(
+    futures: Any, timeout: float | None, look: Callable[[], None] | None = None
+) -> Iterator[list[Any]]:
+    """Futures as they are done, those together that are; raises `TimeoutError` where none is for
+    `timeout` seconds.
 
     `look` is called about every second while nothing comes, and may raise.
     """
     done: SimpleQueue[Any] = SimpleQueue()
     for future in futures:
         future.add_done_callback(done.put)
-    for left in range(len(futures), 0, -1):
-        waited = 0.0
-        while True:
-            step = 1.0 if timeout is None else min(1.0, timeout - waited)
-            try:
-                yield done.get(timeout=step)
-                break
-            except Empty:
-                waited += step
+    left, waited = len(futures), 0.0
+    while left:
+        step = 1.0 if timeout is None else min(1.0, timeout - waited)
+        try:
+            found = [done.get(timeout=step)]
+        except Empty:
+            waited += step
             if timeout is not None and waited >= timeout:
-                raise late(timeout, left)
+                raise late(timeout, left) from None
             if look is not None:
                 look()
+            continue
+        with suppress(Empty):
+            while True:
+                found.append(done.get_nowait())
+        left, waited = left - len(found), 0.0
+        yield found
 
 
 def late(timeout: float | None, missing: Any) -> TimeoutError:
@@ -198,7 +207,7 @@ class Cluster(Remote):
     """A Dask cluster through its client."""
 
     where = "on a Dask cluster"
-    SMALL = 1 << 20  # bytes that the scheduler keeps, so that no worker is needed for them
+    SMALL = 1 << 16  # bytes that go with every call
     PATIENCE = 60.0  # seconds without any worker
 
     def __init__(self, client: Any, timeout: float | None) -> None:
@@ -218,18 +227,25 @@ class Cluster(Remote):
         return 0 if any(map(is_future, shards)) else super().level(shards)
 
     def kept(self, x: Any) -> Any:
-        """What is sent once, to be an argument of many calls: a future of it."""
+        """What all calls are given: small things as they are, others as futures of Dask, which
+        every worker fetches once."""
         if isinstance(x, Job):
             known = self.jobs.get(x.key)
             if known is None or known.status in LOST:
-                known = self.jobs[x.key] = self._future(x, len(x.data or b""))
+                known = self.jobs[x.key] = self._future(_itself, x)
             return known
-        return self._future(x, len(dumps(x)))
+        return x if len(dumps(x)) <= self.SMALL else self._future(_itself, x)
 
-    def _future(self, x: Any, size: int) -> Any:
-        if size <= self.SMALL:
-            return self.client.submit(_itself, x, pure=False)
-        return self.client.scatter([x], hash=False)[0]
+    def _future(self, function: Callable[..., Any], x: Any) -> Any:
+        """The result of a call, which Dask makes again where the worker that has it is lost.
+
+        Rejected: `client.scatter`; what it has sent is lost with its worker, and it fails, or waits
+        for ever, where a worker dies just then.
+        """
+        import dask
+
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TiB"}):
+            return self.client.submit(function, x, pure=False)
 
     def calls(
         self, function: Callable[..., Any], common: tuple[Any, ...], own: Calls
@@ -241,24 +257,42 @@ class Cluster(Remote):
         }
         lost = False
         try:
-            for future in completed(futures, self.timeout, self._look()):
-                if future.status in LOST:
-                    lost = True  # with it, others that need the same data
-                else:
-                    yield futures[future], self._result(future, futures[future])
+            for done in completed(futures, self.timeout, self._look()):
+                there = [future for future in done if future.status not in LOST]
+                results = self._results(there, futures)
+                lost = lost or len(results) < len(done)  # with it, others that need the same data
+                for future, result in zip(there, results, strict=False):
+                    yield futures[future], result
         finally:
-            self.client.cancel([future for future in futures if not future.done()])
+            if left := [future for future in futures if not future.done()]:
+                self.client.cancel(left)
         if lost:
             raise WorkersLost
 
-    def _result(self, future: Any, first: int) -> Any:
+    def _results(self, futures: list[Any], numbers: dict[Any, int]) -> list[Any]:
+        """What futures gave, fetched together; nothing where that is lost meanwhile."""
+        import asyncio
+        from concurrent.futures import CancelledError
+
+        for future in futures:
+            if future.status == "error":  # in a future among the shards, or in Dask itself
+                error, first = future.exception(), numbers[future]
+                told = ShardError(f"the block from shard {first} on failed: {error}", first)
+                if type(error).__module__.partition(".")[0] == "distributed":
+                    raise told from error
+                raise error from told
+        # Not waited for inside of Dask, where neither timeouts nor Ctrl-C would be noticed.
+        gathering = asyncio.run_coroutine_threadsafe(
+            self.client.gather(futures, asynchronous=True), self.client.loop.asyncio_loop
+        )
         try:
-            return future.result()
-        except Exception as error:  # of a future among the shards, or of Dask itself
-            told = ShardError(f"the block from shard {first} on failed: {error}", first)
-            if type(error).__module__.partition(".")[0] == "distributed":
-                raise told from error
-            raise error from told
+            list(completed([gathering], self.timeout, self._look()))
+            found: list[Any] = gathering.result()
+        except CancelledError:
+            return []
+        finally:
+            gathering.cancel()
+        return found
 
     def _look(self) -> Callable[[], None]:
         waited = 0.0
@@ -282,9 +316,7 @@ class Cluster(Remote):
     def _placed(self, shards: list[Any]) -> Any:
         if len(shards) == 1 and is_future(shards[0]):
             return shards
-        if any(map(callable, shards)):
-            return self.client.submit(made, shards, pure=False)
-        return self.client.scatter([shards], hash=False)[0]
+        return self._future(made, shards)
 
 
 LOST = ("lost", "cancelled")
@@ -300,16 +332,12 @@ def is_future(x: Any) -> bool:
 
 
 def results(
-    engine: Engine,
-    function: Callable[..., Any],
-    common: tuple[Any, ...],
-    own: Calls,
-    again: Callable[[list[int]], Calls] | None = None,
+    engine: Engine, function: Callable[..., Any], common: tuple[Any, ...], own: Calls
 ) -> Generator[tuple[int, Any], None, None]:
     """All results of calls, by their numbers, as they come.
 
-    Calls whose workers are lost are made again, as `again` gives them; so are those that answer
-    None, because their worker has not got the job.  Raises `ShardError` where that does not help.
+    Calls whose workers are lost are made again, and so are those that answer None, because their
+    worker has not got the job.  Raises `ShardError` where that does not help.
     """
     left, fruitless = dict(own), 0
     while left:
@@ -323,12 +351,11 @@ def results(
             fruitless = fruitless + 1 if len(left) == before else 0
             if fruitless >= RETRIES:
                 raise ShardError(
-                    f"workers were lost {RETRIES} times over the shards from {min(left)} on, "
-                    "with nothing done: they may need more memory than there is",
+                    f"workers, or data that were scattered to them, were lost {RETRIES} times over "
+                    f"the shards from {min(left)} on, with nothing done: a shard may need more "
+                    "memory than there is",
                     min(left),
                 ) from lost.__cause__
-            if again is not None:
-                left = again(list(left))
         if left and isinstance(engine, Remote):
             for x in common:
                 if isinstance(x, Job):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..traced.captures import MOST, Captures
 from ..transforms.evaluation import Argnums, positions_of
 from ..trees import flatten, unflatten
 from .carrying import Failure
-from .engines import Calls, Engine, engine_of, is_future, results
+from .engines import Engine, engine_of, is_future, results
 from .reduction import Partial, Sum
 from .shards import Block, Shards, blocks_of, listed
 from .work import Options, Work, packed, run_block, traced
@@ -63,12 +63,13 @@ class Summed:
             self.options.argnums, len(args)
         ):
             raise ArgumentError("the shards have no derivative: it could not be summed")
-        sources = placed.sources if placed is not None else listed(shards)
-        blocks = blocks_of(sources, self.engine.level(sources))
         if placed is not None:
-            blocks = placed.blocks
+            sources, blocks = placed.sources, placed.blocks
+        else:
+            sources = listed(shards)
+            blocks = blocks_of(sources, self.engine.level(sources))
         job = self._job(tuple(given), sources[0], len(sources))
-        total = self._sum(job, tuple(given), len(sources), blocks, placed)
+        total = self._sum(job, tuple(given), len(sources), blocks)
         return self._result(total, len(sources))
 
     # --- what workers get -------------------------------------------------------------------------
@@ -95,21 +96,12 @@ class Summed:
 
     # --- what comes back --------------------------------------------------------------------------
 
-    def _sum(
-        self, job: Any, given: tuple[Any, ...], count: int, blocks: list[Block],
-        placed: Shards | None,
-    ) -> Partial:  # fmt: skip
+    def _sum(self, job: Any, given: tuple[Any, ...], count: int, blocks: list[Block]) -> Partial:
         """The sum over all shards, block by block as they come."""
-        total = Sum(count)
+        total, own = Sum(count), {b.first: (b.first, b.shards) for b in blocks}
         sizes = {block.first: block.size for block in blocks}
 
-        def again(left: list[int]) -> Calls:
-            if placed is not None:
-                placed.place_again(left)
-            present = blocks if placed is None else placed.blocks
-            return _calls(b for b in present if b.first in left)
-
-        found = results(self.engine, run_block, (job, given), _calls(blocks), again)
+        found = results(self.engine, run_block, (job, given), own)
         with ExitStack() as stack:
             bar: Progress[Any] = Progress(None, self.progress or "", count)
             if self.progress is not None:
@@ -130,10 +122,6 @@ class Summed:
         if self.options.kind == "value_and_grad":
             return (tree[0], total.aux), tree[1]
         return tree, total.aux
-
-
-def _calls(blocks: Iterable[Block]) -> Calls:
-    return {b.first: (b.first, b.shards) for b in blocks}
 
 
 def _kinds(given: tuple[Any, ...]) -> Any:

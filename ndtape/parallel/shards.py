@@ -96,22 +96,15 @@ class Shards(Sequence[Any]):
     def __repr__(self) -> str:
         return f"<{len(self)} shards in {len(self.blocks)} blocks, {self.engine.where}>"
 
-    def place_again(self, lost: list[int]) -> None:
-        """Send the blocks that begin with these shards once more: who had them is gone."""
-        sources = [b._replace(shards=self.sources[b.first : b.first + b.size])
-                   for b in self.blocks if b.first in lost]  # fmt: skip
-        fresh = {b.first: b for b in self.engine.placed(sources, self._folder)}
-        self.blocks = [fresh.get(b.first, b) for b in self.blocks]
-
 
 def scatter(shards: Sequence[Any], engine: Any = None) -> Shards:
     """Send shards to the workers of an engine once, for all calls that take them.
 
     `shards` and `engine` are what functions of `nt.parallel` take.  Callables are called, each by
     the worker that keeps what it returns.  With Dask the data are in the memory of its workers, and
-    are sent or made again where a worker was lost; with joblib and pools of processes they are in
-    files in a temporary folder, mapped into memory by whoever reads them and removed with the
-    answer.  The data must not be changed afterwards.
+    are made again where one is lost (of arrays, the scheduler has a copy for that); with joblib and
+    pools of processes they are in files in a temporary folder, mapped into memory by whoever reads
+    them and removed with the answer.  The data must not be changed afterwards.
 
     >>> import numpy as np, ndtape as nt
     >>> shards = nt.parallel.scatter([lambda i=i: np.arange(4.0) + i for i in range(3)])
