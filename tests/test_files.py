@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pass_programs
 import pytest
+import scan_programs
 from fuzz_files import packed, unpacked
 
 import ndtape as nt
@@ -302,6 +303,32 @@ def test_loops():
         one_way(0.5, np.array([1.0, -2.0]))
     copied = pickle.loads(pickle.dumps(f.tapes[0]))  # tapes with loops are picklable, too
     assert copied == again(f.tapes[0]) == f.tapes[0]
+
+
+def test_loops_on_several_tapes_know_the_bodies_of_one_another():
+    def f(w, xs):
+        h, _ = nt.scan(lambda h, x: (h + x if x > 0.0 else h - w * x, None), w, xs)
+        return h * 2.0 if h > 3.0 else h
+
+    f = nt.function(f)
+    calls = [np.array([3.0, 4.0]), np.array([-1.0, 0.5]), np.array([-0.5, -1.0])]
+    for xs in calls:
+        f(0.5, xs)
+    loaded = again(f)
+    for xs in [*calls, *calls[::-1]]:
+        assert loaded(0.5, xs) == f(0.5, xs)
+        assert equal(nt.grad(loaded, (0, 1))(0.5, xs), nt.grad(f, (0, 1))(0.5, xs))
+
+
+def test_a_body_that_is_tried_in_vain_need_not_know_all_branches():
+    """Of the loop inside: another body of the loop around fits."""
+    program = scan_programs.PROGRAMS["branch_inside_a_loop_inside"]
+    f = nt.function(program.cost(nt.scan))
+    for _ in range(3):
+        expected = nt.value_and_grad(f, program.places)(*program.at())
+    loaded = again(f)
+    for _ in range(3):
+        assert equal(nt.value_and_grad(loaded, program.places)(*program.at()), expected)
 
 
 def test_captured_arrays_that_are_inputs():

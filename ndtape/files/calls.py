@@ -24,6 +24,7 @@ from ..record.calls import Call, Primitive, registered, registered_name
 from ..record.core import Recorder
 from ..run import Flip, Workspace
 from ..tape import MAX_SLOTS
+from ..traced.program import short
 from . import rules
 from .values import (
     array_from,
@@ -156,12 +157,31 @@ class LoadedLoopCall(LoopCall):
         return told(lambda: LoopCall.adjoints(self, w, z, arrays, wanted), self.loop.name)
 
 
-class LoadedLoop(Loop):
-    """A loop without its function: steps can go the ways that were met before it was saved."""
+class UnmetError(NotRecordedError, ChangedShapeError):
+    """No body of a loaded loop fits a step.
 
-    def more(self, runner: Runner, numbers: np.ndarray) -> NoReturn:
-        before = runner.numbers["v"][: sum(self.form.captured)]
-        self._refuse(np.concatenate([before, numbers]))
+    Where the loop stands in the body of another one, or where the tape has siblings, it is tried
+    whether these fit, as with everything that a replay would record otherwise.
+    """
+
+
+class LoadedLoop(Loop):
+    """A loop without its function: steps can go the ways that were met before it was saved.
+
+    `kin` are the same loop on other tapes of the function, whose bodies serve this one as well: the
+    tape that was replayed last had recorded those that it did not know.
+    """
+
+    unmet: UnmetError | None = None  # the last one
+    kin: Sequence[Loop] = ()
+
+    def more(self, runner: Runner, numbers: np.ndarray) -> None:
+        values = np.concatenate([runner.numbers["v"][: sum(self.form.captured)], numbers])
+        for body in [body for loop in self.kin for body in loop.bodies]:
+            if body not in self.bodies and _stop(body, values)[0] == len(body.tape):
+                self.bodies.append(body)
+                return
+        self._refuse(values)
 
     def fitting(self, values: np.ndarray) -> LoopBody:
         try:
@@ -173,11 +193,15 @@ class LoadedLoop(Loop):
         """Name the guard at which the body that comes farthest stops."""
         stops = [(*_stop(body, values), body) for body in self.bodies]
         _, ordinal, body = max(stops, key=lambda stop: stop[0])
-        where = "at " + "{}:{}".format(*body.guards[ordinal]) if ordinal < len(body.guards) else ""
-        raise NotRecordedError(
-            f"a step of {self.name} goes a way {where} that no step had gone before the file was "
+        guards = body.guards[ordinal : ordinal + 1]
+        where = "".join([f" at {short(file)}:{line}" for file, line in guards])
+        unmet = UnmetError(
+            f"a step of {self.name} goes a way{where} that no step had gone before the file was "
             "saved, and a file has no Python to record it: save again after a call that goes it"
         )
+        unmet.shapes = (("captured", len(self.order)),)  # type: ignore[assignment]
+        self.unmet = unmet
+        raise unmet
 
 
 def _stop(body: LoopBody, values: np.ndarray) -> tuple[int, int]:
@@ -342,7 +366,7 @@ def _check_fixed(call: LoopCall, loop: Loop) -> None:
     for x, size in zip(call.fixed, _loop_sizes(loop), strict=True):
         if x is not None and (x.dtype != np.float64 or x.size != size):
             refuse(f"a loop has an operand of {x.size} {x.dtype}, and reads {size} float64")
-    call.fixed = [None if x is None else np.ascontiguousarray(x) for x in call.fixed]
+    call.fixed = [None if x is None else np.asarray(x, order="C") for x in call.fixed]
 
 
 def _loop_sizes(loop: Loop) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import trees
-from ..errors import NotRecordedError, TapeError
+from ..errors import ChangedShapeError, NotRecordedError, TapeError
 from ..loops.body import inline
 from ..record import core
 from ..record.arrays import Array, as_array, moves, of_span, plain_value, storages
@@ -24,12 +24,14 @@ from ..record.core import Recorder
 from ..record.lifetime import common_tape
 from ..record.values import Boolean, Integer, Result, Var, result
 from ..record.wide import in_order
+from ..run import Flip, Workspace
 from ..traced.captures import Captures
 from ..traced.explain import _kind
 from ..traced.function import Function
 from ..traced.parameters import Parameters
 from ..traced.program import Output, Program, Record, Slots, Trace, _plain, input_values, short
 from ..traced.signature import Bound, Static, bind
+from .calls import UnmetError
 
 SHOWN = 8  # signatures in a message
 
@@ -37,9 +39,29 @@ SHOWN = 8  # signatures in a message
 class LoadedProgram(Program):
     """The tapes of one signature: no more are recorded."""
 
+    def _turned(
+        self, trace: Trace, work: Workspace, i: int, outcome: Any, record: Record,
+        chosen: Sequence[int] | None,
+    ) -> tuple[Trace, Workspace]:  # fmt: skip
+        """The trace that goes on, or any other that goes the whole way with these inputs.
+
+        Where loops differ in what they capture, a function would be recorded once more.
+        """
+        inputs = work.array("v")[: trace.leading[1]].copy()
+        try:
+            return super()._turned(trace, work, i, outcome, record, chosen)
+        except NotRecordedError:
+            for other in self.traces:
+                if other is not trace and (known := _whole_way(other, inputs, chosen)):
+                    return other, known
+            raise
+
     def _recorded(
         self, record: Record, before: Trace | None, i: int, chosen: Sequence[int] | None
     ) -> NoReturn:
+        unmet = None if before is None else _unmet(before, i)
+        if unmet is not None:
+            raise unmet
         guard = None if before is None else next((g for g in before.guards if g.index == i), None)
         if guard is not None:
             what = f"takes a branch at {short(guard.file)}:{guard.line} that"
@@ -54,6 +76,25 @@ class LoadedProgram(Program):
     def refused(self) -> NoReturn:
         """What `run` is given to record with, and never calls."""
         raise AssertionError("a loaded function is not recorded")
+
+
+def _whole_way(trace: Trace, inputs: np.ndarray, chosen: Sequence[int] | None) -> Workspace | None:
+    """A workspace with the values of a trace, if it takes these inputs."""
+    work = trace.borrow(chosen)
+    work.set_inputs(inputs)
+    try:
+        work.forward()
+    except (Flip, ChangedShapeError):
+        return None
+    return work
+
+
+def _unmet(trace: Trace, i: int) -> UnmetError | None:
+    """What a loop at an instruction has to say, if it is one."""
+    if trace.tape.instruction(i).name != "call":
+        return None
+    loop = trace.tape.calls[trace.tape.kind_word(i)].loop
+    return None if loop is None else loop.unmet
 
 
 class Recorded:

@@ -12,7 +12,7 @@ from ..record.core import Recorder
 from ..record.tracing import Ended, Guard, Tracing
 from ..record.values import Boolean, Integer, Result, Var, result
 from ..run import Workspace
-from ..traced.program import Output, Program, Slots, Trace
+from ..traced.program import Output, Program, Slots, Trace, same_prefix
 from ..traced.signature import Static
 from .calls import GUARD, KINDS, told
 from .tapes import SavedCode
@@ -168,7 +168,32 @@ def read(record: Any, reader: Reader, program: Program) -> Any:
     if not program.traces:
         refuse("a program has no tapes")
     program.last = program.traces[0]
+    _find_kin(program.traces)
     return tuple(structures), tuple(known), tuple(orders), keywords is True
+
+
+def _find_kin(traces: list[Trace]) -> None:
+    """Let loops that stand at the same place of several tapes know of one another."""
+    for j, one in enumerate(traces):
+        for other in traces[:j]:
+            for (i, x), (k, y) in zip(one.loops, other.loops, strict=False):
+                if (
+                    i != k
+                    or not same_prefix(one, other, i + 1)
+                    or not _same_captured(one, other, i)
+                ):
+                    break
+                x.kin, y.kin = (*x.kin, y), (*y.kin, x)
+
+
+def _same_captured(one: Trace, other: Trace, i: int) -> bool:
+    """Whether two loops capture the same numbers; what is recorded is known to be the same."""
+    x, y = (trace.tape.calls[trace.tape.kind_word(i)] for trace in (one, other))
+    known, others = (call.fixed[: len(call.loop.order)] for call in (x, y))
+    return len(known) == len(others) and all(
+        p is q or (p is not None and q is not None and np.array_equal(p, q, equal_nan=True))
+        for p, q in zip(known, others, strict=True)
+    )
 
 
 def _kind_read(kind: Any, reader: Reader) -> Any:
