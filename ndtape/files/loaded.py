@@ -31,7 +31,7 @@ from ..traced.function import Function
 from ..traced.parameters import Parameters
 from ..traced.program import Output, Program, Record, Slots, Trace, _plain, input_values, short
 from ..traced.signature import Bound, Static, bind
-from .calls import UnmetError
+from .loops import UnmetError
 
 SHOWN = 8  # signatures in a message
 

@@ -14,7 +14,7 @@ from ..record.values import Boolean, Integer, Result, Var, result
 from ..run import Workspace
 from ..traced.program import Output, Program, Slots, Trace, same_prefix
 from ..traced.signature import Static
-from .calls import GUARD, KINDS, told
+from .loops import GUARD, KINDS, PYTHON
 from .tapes import SavedCode
 from .values import (
     decoded,
@@ -25,6 +25,7 @@ from .values import (
     rows,
     shape_from,
     text,
+    told,
     tree_decoded,
     tree_encoded,
     whole,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .tapes import Reader, Writer
 
 SCALARS = {"f": Result, "i": Integer, "b": Boolean}  # kinds of numbers, by class
-PYTHON = {"float": float, "int": int, "bool": bool}
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def _kind(kind: Any, writer: Writer, what: str) -> Any:
 def _trace(trace: Trace, writer: Writer, name: str) -> dict[str, Any]:
     guards = {g.index: writer.place(g.file, g.line) for g in trace.guards}
     at = np.flatnonzero(trace.tape.columns()["op"] == GUARD).tolist()
-    unknown = writer.place("unknown", 0)
+    unknown = writer.place("<unknown>", 0)
     output = trace.output
     return {
         "tape": writer.add(trace.tape),

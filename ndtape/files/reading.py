@@ -11,9 +11,9 @@ from ..record.arrays import var
 from ..record.core import Recorder
 from ..run import Flip
 from . import programs
-from .calls import GUARD, KINDS
 from .container import read, refusing
 from .loaded import LoadedFunction, LoadedProgram
+from .loops import GUARD, KINDS
 from .tapes import Reader, inputs_of
 from .values import dtype_from, fields, refuse, rows, shape_from, text, whole
 

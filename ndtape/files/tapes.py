@@ -218,7 +218,7 @@ class Reader:
 
 def _source(file: str) -> str:
     """A file's name; of anything but Python code one that nobody tries to read."""
-    return file if file.endswith(".py") or file[:1] == "<" else f"<{file}>"
+    return file if file.endswith(".py") or file[:1] in ("<", "") else f"<{file}>"
 
 
 def in_one_chunk(tape: Recorder, columns: dict[str, np.ndarray]) -> Recorder:

@@ -14,12 +14,12 @@ import re
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from .. import trees
-from ..errors import TapeFileError
+from ..errors import TapeError, TapeFileError
 from .container import DTYPES
 
 DEEPEST = 100  # containers inside one another
@@ -30,10 +30,23 @@ TYPES: dict[str, type] = {t.__name__: t for t in (
 )}  # fmt: skip
 FACTORIES = {None: None, "float": float, "int": int, "list": list, "dict": dict, "tuple": tuple}
 LEAF = 0
+Told = TypeVar("Told")
 
 
 def refuse(what: str) -> NoReturn:
     raise TapeFileError(what)
+
+
+def told(f: Callable[[], Told], name: str) -> Told:
+    """`f()`, an exception of Python's as one of ndtape's."""
+    try:
+        return f()
+    except TapeError:
+        raise
+    except Exception as error:
+        raise TapeFileError(
+            f"{name}, which a loaded tape asks for, failed ({type(error).__name__}: {error})"
+        ) from error
 
 
 class Vectors:
