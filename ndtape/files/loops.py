@@ -211,7 +211,7 @@ def _body_read(x: Any, loop: Loop, reader: Reader, above: int) -> LoopBody:
     tape = reader.tape(number, above)
     form, found = loop.form, array_from(results["array"], reader.vectors)
     sizes = [n for n in (*form.captured, *form.carry, *form.xs) if n]
-    if leading != len(sizes) or [_input_size(tape, i) for i in range(leading)] != sizes:
+    if leading != len(sizes) or [input_size(tape, i) for i in range(leading)] != sizes:
         refuse("the body of a loop has other inputs than the loop")
     if found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != 3:
         refuse("the body of a loop has no table of results")
@@ -226,7 +226,7 @@ def _body_read(x: Any, loop: Loop, reader: Reader, above: int) -> LoopBody:
     return LoopBody(tape, leading, np.ascontiguousarray(found), lines)
 
 
-def _input_size(tape: Recorder, i: int) -> int:
+def input_size(tape: Recorder, i: int) -> int:
     """How many slots the input at an instruction has; -1 where it is none."""
     if i >= len(tape) or tape.instruction(i).name not in ("input", "wide_input"):
         return -1

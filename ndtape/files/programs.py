@@ -14,7 +14,7 @@ from ..record.values import Boolean, Integer, Result, Var, result
 from ..run import Workspace
 from ..traced.program import Output, Program, Slots, Trace, same_prefix
 from ..traced.signature import Static
-from .loops import GUARD, KINDS, PYTHON
+from .loops import GUARD, KINDS, PYTHON, input_size
 from .tapes import SavedCode
 from .values import (
     decoded,
@@ -236,7 +236,7 @@ def _variables_on(tape: Recorder, variables: list[Any], inputs: list[Any]) -> li
             sizes = shape_from(shape, "the shape of an argument") or ()
             size = int(np.prod(sizes, dtype=np.int64))
             value = variable_of(tape, slot, sizes, dtype_from(kind, KINDS))
-        if tuple(shape or ()) != expected or (size and _size_of_input(tape, index) != size):
+        if tuple(shape or ()) != expected or (size and input_size(tape, index) != size):
             refuse(f"the tape has no input of shape {shape} at instruction {index}")
         made.append(value)
         index, slot = index + bool(size), slot + size
@@ -248,12 +248,6 @@ def variable_of(tape: Recorder, slot: int, shape: tuple[int, ...], dtype: np.dty
     if 0 in shape:
         return as_array(np.empty(shape, dtype))
     return of_span(tape, slot, shape, dtype)
-
-
-def _size_of_input(tape: Recorder, index: int) -> int:
-    if index >= len(tape) or tape.instruction(index).name not in ("input", "wide_input"):
-        return -1
-    return tape.instruction(index).size
 
 
 def _enter_guards(tape: Recorder, codes: list[SavedCode], name: str) -> None:

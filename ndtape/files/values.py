@@ -34,6 +34,7 @@ Told = TypeVar("Told")
 
 
 def refuse(what: str) -> NoReturn:
+    """Raise `TapeFileError`."""
     raise TapeFileError(what)
 
 
@@ -84,6 +85,7 @@ def whole(x: Any, what: str, least: int = 0, most: int = 1 << 62) -> int:
 
 
 def text(x: Any, what: str) -> str:
+    """Text; raises `TapeFileError` for anything else."""
     return x if x.__class__ is str else refuse(f"{what} must be text, not {x!r:.40}")
 
 
