@@ -67,3 +67,14 @@ def test_all_that_autograd_exports_is_here():
         assert hasattr(autograd.extend, name) and hasattr(ndtape.autograd.extend, name)
     for name in ("sgd", "rmsprop", "adam"):
         assert hasattr(ndtape.autograd.misc.optimizers, name)
+
+
+def test_constant_arrays_are_replayed():
+    """`np.zeros` of `ndtape.numpy` makes constants that record nothing: plain numbers here."""
+    f = nt.function(lambda x, y: nt.numpy.sum(x**2) * y)
+    x = nt.zeros(3) + 1.0
+    gradient = nt.grad(f)
+    assert [gradient(x, nt.var(2.0).detach()).tolist() for _ in range(3)] == [[4.0] * 3] * 3
+    assert f(x, 2.0) == 6.0 and len(f.tapes) == 2
+    y = nt.var([1.0, 2.0])
+    assert nt.grad(lambda s: f(y * s, 1.0))(1.0) == 10.0

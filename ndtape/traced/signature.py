@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
-from ..record.arrays import LARGEST_WHOLE, Array, normal, private
+from ..record.arrays import LARGEST_WHOLE, Array, normal, plain_value, private
 from ..record.values import Var
 from ..trees import flatten, order_of, unflatten
 
@@ -139,7 +139,10 @@ def bind(
         for x in parts:
             kind = kind_of(x, i in positions)
             if kind is None:
-                return None
+                if x.needs_grad:
+                    return None
+                x = plain_value(x)  # a constant array, as nt.numpy makes them
+                kind = kind_of(x, i in positions)
             kinds.append(kind)
             if isinstance(kind, Static):
                 statics[len(kinds) - 1] = kind.value
