@@ -411,9 +411,9 @@ def test_a_hundred_thousand_unknowns():
     nt.sparsity(f)(np.ones(8))  # compiled, or loaded
     x = np.linspace(0.0, 1.0, n)
     f(x)
-    start = time.perf_counter()
+    start = time.process_time()
     pattern = nt.sparsity(f)(x)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
     assert (pattern.nnz, pattern.detection_sweeps) == (3 * n - 4, 1)
     assert pattern.evaluation_sweeps <= 5
     tracemalloc.start()
