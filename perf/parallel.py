@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import rnn
+from parallel_report import ALONE, counted, print_lines, print_tables
 from timing import describe_machine, paired_ratio, say, spread, timed_rounds, versions
 
 import ndtape as nt
@@ -31,7 +32,6 @@ import ndtape as nt
 sys.path.append(str(Path(__file__).parent.parent / "examples"))  # also for the workers
 import many_returns
 
-ALONE = "one process"
 KILLS = 5
 
 
@@ -42,7 +42,7 @@ def returns(scale):
     """Of 10⁷ observations in 250 shards, a loop over 1000 days."""
     count = max(8, round(250 * scale))
     makers = [partial(many_returns.made_returns, seed) for seed in range(count)]
-    title = f"GARCH, {count * 40_000:,} returns in {count} shards".replace(",", " ")
+    title = f"GARCH, {counted(count * 40_000)} returns in {count} shards"
     return title, many_returns.minus_log_likelihood, many_returns.START, makers
 
 
@@ -61,7 +61,7 @@ def regression(scale):
     """Of 2·10⁶ rows in 100 shards, array operations."""
     count = max(8, round(100 * scale))
     makers = [partial(made_rows, seed) for seed in range(count)]
-    title = f"logistic regression, {count * 20_000:,} rows in {count} shards".replace(",", " ")
+    title = f"logistic regression, {counted(count * 20_000)} rows in {count} shards"
     return title, logistic, {"w": np.zeros(10), "b": 0.0}, makers
 
 
@@ -230,8 +230,6 @@ def measure_all(options):
 
 
 def main(arguments=None):
-    from parallel_report import print_lines, print_tables
-
     options = parse_arguments(arguments)
     report = measure_all(options)
     print_tables(report, sys.stdout)

@@ -16,6 +16,7 @@ import summary
 from compiled_report import readme_tables as compiled_tables
 from dlstm_report import readme_tables as dlstm_tables
 from lanes_report import readme_tables as lanes_tables
+from parallel_report import readme_tables as parallel_tables
 from passes_report import readme_tables as passes_tables
 from peers import RECORD, REPLAY
 from problems import PROBLEMS
@@ -34,10 +35,11 @@ SHOWN = [("circle", RECORD), ("circle", REPLAY), ("wide", REPLAY)]
 def conditions(report):
     """One line on where and how the figures were taken."""
     machine = report["machine"]
+    threads = "one thread a process" if "workers" in report else "one thread"
     libraries = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     return (
         f"Measured {machine['date']} on {machine['processor']} ({machine['logical cores']} logical "
-        f"cores, {machine['system']}), one thread, CPython {machine['python']}; {libraries}. "
+        f"cores, {machine['system']}), {threads}, CPython {machine['python']}; {libraries}. "
         f"{report['how'].capitalize()}."
     )
 
@@ -63,6 +65,7 @@ TABLES = {
     "passes": passes_tables,
     "lanes": lanes_tables,
     "sparse": sparse_tables,
+    "parallel": parallel_tables,
 }
 
 
