@@ -101,8 +101,8 @@ RNG = np.random.default_rng(3)
 P = {"W": RNG.normal(size=(3, 3)), "b": RNG.normal(size=3), "s": 0.5}
 CALLS: list[tuple[Any, tuple[Any, ...]]] = [
     (scalars, (0.5, 5)), (scalars, (1.5, 6)), (scalars, (2.5, 6)),
-    (arrays, (P, RNG.normal(size=3))), (single, (RNG.normal(size=4),)), (loops, (0.7, RNG.normal(size=(5, 2)))),
-    (linear, (np.eye(3) + 0.1, np.ones(3))),
+    (arrays, (P, RNG.normal(size=3))), (single, (RNG.normal(size=4),)),
+    (loops, (0.7, RNG.normal(size=(5, 2)))), (linear, (np.eye(3) + 0.1, np.ones(3))),
 ]  # fmt: skip
 
 
