@@ -226,7 +226,10 @@ def test_it_reaches_the_minimum(name):
         ([np.ones(2), 1.0], "structure"),
         ({"w": None, "b": 1.0}, "structure"),
         ({"w": np.ones(3), "b": 1.0}, r"at \['w'\]: shape \(3,\), but the parameter's is \(2,\)"),
-        ({"w": np.ones(2), "b": np.ones(1)}, r"at \['b'\]: shape \(1,\), but the parameter's is \(\)"),
+        (
+            {"w": np.ones(2), "b": np.ones(1)},
+            r"at \['b'\]: shape \(1,\), but the parameter's is \(\)",
+        ),
     ],
 )
 def test_mismatched_gradients(grads, message):
