@@ -63,6 +63,7 @@ perf: $(VENV)/.has-$(if $(PEERS),peers,examples)
 	$(BIN)/python perf/passes.py
 	$(BIN)/python perf/lanes.py
 	$(BIN)/python perf/sparse.py
+	$(BIN)/python perf/parallel.py
 	$(BIN)/python perf/table.py
 	$(BIN)/python perf/figures.py
 
