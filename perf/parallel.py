@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import rnn
 from parallel_report import ALONE, counted, print_lines, print_tables
-from timing import describe_machine, paired_ratio, say, spread, timed_rounds, versions
+from timing import describe_machine, paired_ratio, say, seconds_of, spread, timed_rounds, versions
 
 import ndtape as nt
 
@@ -170,34 +170,21 @@ def measure(name, options):
             }
 
 
-def kill_one(pids, marker):
-    os.kill(pids[0], signal.SIGKILL)
-    marker.append(pids[0])
-
-
-def measure_kills(options):
-    """Gradients with and without a worker that is killed in the middle of them."""
-    program = returns(options.scale)
+def measure_kill(options):
+    """A gradient on a new cluster, undisturbed, and with a worker that is killed in the middle."""
     with cluster(options.workers) as client:
-        entry = Contestant("Dask", client, program)
-        for _ in range(options.kills):
-            start = time.perf_counter()
-            entry()
-            whole = time.perf_counter() - start
-            pids, killed = list(client.run(os.getpid).values()), []
-            timer = threading.Timer(whole / 2, kill_one, (pids, killed))
-            timer.start()
-            start = time.perf_counter()
-            answer = bits(entry())
-            seconds = time.perf_counter() - start
-            timer.join()
-            yield {
-                "undisturbed, s": round(whole, 4),
-                "killed, s": round(seconds, 4),
-                "same bits": answer == entry.answer,
-            }
-            client.wait_for_workers(options.workers, timeout=60)
-            entry()  # the new worker has its shards
+        entry = Contestant("Dask", client, returns(options.scale))
+        whole = spread([seconds_of(entry) for _ in range(5)])[0]
+        pids, answers = list(client.run(os.getpid).values()), []
+        timer = threading.Timer(whole / 2, os.kill, (pids[0], signal.SIGKILL))
+        timer.start()
+        killed = seconds_of(lambda: answers.append(bits(entry())))
+        timer.join()
+        return {
+            "undisturbed, s": round(whole, 4),
+            "killed, s": round(killed, 4),
+            "same bits": answers == [entry.answer],
+        }
 
 
 def parse_arguments(arguments=None):
@@ -225,7 +212,7 @@ def measure_all(options):
         rnn.write(report, options.output)
     if options.kills and any("Dask" in name for name in engines_of(options.workers)):
         say("workers are killed")
-        report["kills"] += measure_kills(options)
+        report["kills"] += [measure_kill(options) for _ in range(options.kills)]
     return report
 
 

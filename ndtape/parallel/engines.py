@@ -18,7 +18,7 @@ from ..threads import cores
 from .carrying import dumps, loads
 from .reduction import level_of
 from .shards import Block, Folder, made, stored
-from .work import Job
+from .work import KEPT, Job
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -76,10 +76,6 @@ class Remote(Engine):
         return tuple([
             x.light() if isinstance(x, Job) and x.key in self.told else x for x in common
         ])  # fmt: skip
-
-    def forget(self, job: Any) -> None:
-        """A worker has not got a job, after all."""
-        self.told.discard(job.key)
 
     def folder(self) -> Folder | None:
         return Folder()
@@ -233,6 +229,8 @@ class Cluster(Remote):
             known = self.jobs.get(x.key)
             if known is None or known.status in LOST:
                 known = self.jobs[x.key] = self._future(_itself, x)
+                if len(self.jobs) > KEPT:  # of a loss that captures other numbers at each call
+                    self.jobs.pop(next(iter(self.jobs)))
             return known
         return x if len(dumps(x)) <= self.SMALL else self._future(_itself, x)
 
@@ -356,10 +354,9 @@ def results(
                     "memory than there is",
                     min(left),
                 ) from lost.__cause__
-        if left and isinstance(engine, Remote):
-            for x in common:
-                if isinstance(x, Job):
-                    engine.forget(x)
+        if isinstance(engine, Remote):
+            keys = {x.key for x in common if isinstance(x, Job)}
+            engine.told = engine.told - keys if left else engine.told | keys
 
 
 def engine_of(engine: Any, timeout: float | None = None) -> Engine:
