@@ -196,11 +196,28 @@ def _append_scalar(tape: Recorder, row: Op, operands: list[Operand], starts: lis
 # --- computing without recording ------------------------------------------------------------------
 
 
+# Rows whose value IEEE 754 prescribes: NumPy has the same bits, at a fiftieth of the time.
+EXACT = {name: getattr(np, name) for name in (
+    "add", "subtract", "multiply", "divide", "negative", "square", "sqrt", "floor", "ceil", "trunc",
+    "rint", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal",
+)}  # fmt: skip
+
+
 def evaluated(row: Op, values: list[Any]) -> Any:
-    """The value on plain numbers, by the kernel that a recording uses."""
-    tape = Tape(8)
+    """The value on plain numbers, as the kernel that a recording uses computes it."""
     numbers = [x.value if recording(x) else x for x in values]
-    operands = [_plain_operand(tape, x) for x in numbers]
+    if row.name in EXACT:
+        plan = plan_for(row, [_operand_at(0, x) for x in numbers])
+        with np.errstate(all="ignore"):
+            found = EXACT[row.name](*[np.asarray(x, np.float64) for x in numbers])
+        return finished(np.asarray(found, plan.dtype), any(map(recording, values)))
+    return _swept(row, values, numbers)
+
+
+def _swept(row: Op, values: list[Any], numbers: list[Any]) -> Any:
+    """The value on plain numbers by a tape of one instruction."""
+    tape = Tape(8)
+    operands = [_operand_at(tape.extend_pool(np.asarray(x).ravel()), x) for x in numbers]
     plan = plan_for(row, operands)
     result = np.zeros(plan.size)
     if plan.size == 1:
@@ -223,9 +240,9 @@ def evaluated(row: Op, values: list[Any]) -> Any:
     )
 
 
-def _plain_operand(tape: Tape, x: Any) -> Operand:
+def _operand_at(start: int, x: Any) -> Operand:
+    """A plain operand as an instruction sees it."""
     array = np.asarray(x)
-    start = tape.extend_pool(array.ravel())
     dtype = x.__class__ if x.__class__ in (int, float, bool) else normal(array).dtype
     return Operand(start, array.shape, contiguous(array.shape), True, dtype)
 
