@@ -173,7 +173,8 @@ def test_random_programs_come_back_bit_for_bit(seed):
         one, two = (nt.value_and_grad(g, argnums=positions)(*point) for g in (loaded, f))
         assert equal(one, two)
     for mine, theirs in zip(loaded.tapes, f.tapes, strict=True):
-        assert mine == theirs
+        assert mine.same(theirs, 4, len(theirs))  # but for the numbers of the arguments
+        assert not mine.columns()["k"][mine.columns()["a"][:2]].any()
 
 
 def test_branches_and_what_was_not_recorded():

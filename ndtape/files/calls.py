@@ -7,6 +7,7 @@ its functions do with hostile numbers nobody can know before: an exception of th
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from ..loops.derivatives import Derivatives
 from ..loops.scan import scan
 from ..ops import WIDE_CODES
-from ..record.calls import Call, Primitive, registered, registered_name
+from ..record.calls import OURS, Call, Primitive, registered, registered_name
 from ..record.core import Recorder
 from . import loops, rules
 from .loops import KINDS
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .tapes import Reader, Writer
 
 CALL = WIDE_CODES["call"]
+LATER = ("scipy.special", "scipy.linalg", "scipy.integrate")  # not imported with the package
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -144,6 +146,9 @@ def _called(record: Any, reader: Reader, dtypes: list[Any]) -> tuple[Primitive, 
 
 def _primitive(record: Any) -> Primitive:
     name = text(record.get("primitive"), "the name of a primitive")
+    home = name.removeprefix(OURS).rpartition(".")[0]
+    if home in LATER:
+        importlib.import_module(f"...{home}", __name__)
     found = registered(name)
     if found is None:
         refuse(

@@ -216,7 +216,7 @@ class LoadedFunction(Function):
     def __reduce__(self) -> Any:
         from . import loads, saved_bytes
 
-        return loads, (saved_bytes(self),)
+        return loads, (saved_bytes(self, True),)
 
     def __copy__(self) -> LoadedFunction:
         return LoadedFunction(self.name, self._programs, self.options)

@@ -71,7 +71,7 @@ def _trace(trace: Trace, writer: Writer, name: str) -> dict[str, Any]:
     unknown = writer.place("<unknown>", 0)
     output = trace.output
     return {
-        "tape": writer.add(trace.tape),
+        "tape": writer.add(trace.tape, fed=trace.leading[0]),
         "variables": [_variable(x) for x in trace.variables],
         "guards": [guards.get(i, unknown) for i in at],
         "output": tree_encoded(output.structure, writer.vectors, f"the result of {name}"),

@@ -74,13 +74,20 @@ class Writer:
         """The number of a source line."""
         return self._places.setdefault((str(file), int(line), str(name)), len(self._places))
 
-    def add(self, tape: Tape, **more: Any) -> int:
-        """The number of a tape; `more` goes into its record."""
+    def add(self, tape: Tape, fed: int = 0, **more: Any) -> int:
+        """The number of a tape; `more` goes into its record.
+
+        The first `fed` instructions are inputs that every call gives numbers: those of the
+        recording, which may be large or nobody else's business, stay behind.
+        """
         if isinstance(tape, OptimisedTape):
             refuse("an optimised tape is not saved: save the recorded one, and optimise it again")
         number = len(self.records)
         self.records.append(None)  # the tapes of loops on it have higher numbers
         columns, used = _packed(tape)
+        for i in range(fed):
+            start = int(columns["a"][i])
+            columns["k"][start : start + tape.span_of(tape.slot_of_index(i))[1]] = 0.0
         self.columns = {name: [*parts, columns[name]] for name, parts in self.columns.items()}
         self.records[number] = {
             "lengths": [len(columns[name]) for name in ("op", "k", "m")],
@@ -115,7 +122,7 @@ def _where(code: Any, lasti: int) -> tuple[str, int, str]:
 
 def _packed(tape: Tape) -> tuple[dict[str, np.ndarray], list[Any]]:
     """The columns of a tape, with the words and calls that its instructions have and no others."""
-    columns = dict(Tape.columns(tape))
+    columns = {name: column.copy() for name, column in Tape.columns(tape).items()}
     wide = np.flatnonzero(columns["op"] >= FIRST_WIDE)
     # Instructions with one descriptor are alike, so that its length is that of any of them.
     starts, first, which = np.unique(columns["c"][wide], return_index=True, return_inverse=True)
@@ -129,7 +136,6 @@ def _packed(tape: Tape) -> tuple[dict[str, np.ndarray], list[Any]]:
             piece[nest.KIND_WORD] = len(used) - 1
         pieces.append(piece)
     columns["m"] = np.concatenate(pieces)
-    columns["c"] = columns["c"].copy()
     columns["c"][wide] = np.cumsum([0, *map(len, pieces[1:])])[which.reshape(-1)]
     return columns, used
 

@@ -157,7 +157,7 @@ def carried(f: Function) -> bytes:
     except TapeFileError:
         return b""
     file = io.BytesIO()
-    container.write(file, {**header, "captured": state}, arrays, False)
+    container.write(file, {**header, "captured": state}, arrays, compress=True)
     return file.getvalue()
 
 
