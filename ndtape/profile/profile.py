@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -211,7 +211,9 @@ def profile_work(
     both[0, known:] = forward.seconds
     both[1, known:top] = reverse.seconds
     rows = expanded(work, both, rows_of(work.tape, both, bytes_of(work), known))
-    rows = [row for row in added(rows, _whole_row) if row.count or row.bytes]
+    # What is left of a loop may be less than nothing by a rounding.
+    rows = [replace(row, forward=max(row.forward, 0.0), reverse=max(row.reverse, 0.0))
+            for row in added(rows, _whole_row) if row.count or row.bytes]  # fmt: skip
     return Profile(name, rows, (forward, reverse), call)
 
 
