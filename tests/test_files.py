@@ -21,7 +21,6 @@ from fuzz_files import packed, unpacked
 
 import ndtape as nt
 from ndtape import files
-from ndtape.files import travel
 from ndtape.trees import flatten
 
 Pair = namedtuple("Pair", "left right")
@@ -638,18 +637,3 @@ def test_without_cloudpickle(monkeypatch):
     with pytest.raises(nt.UnsupportedError, match=r'pip install "ndtape\[parallel\]"'):
         pickle.dumps(nt.function(lambda x: x))
     assert pickle.loads(pickle.dumps(decorated)) is decorated
-
-
-def test_tapes_go_along():
-    scale, table = 3.0, [1.0, 2.0]
-    f = nt.function(lambda x: (x * scale + table[0] if x > 0.0 else x - table[1]) * np.pi)
-    f(1.0), f(-1.0)
-    data = travel.carried(f)
-    g = copy.copy(f)
-    assert travel.adopt(g, data) and len(g.tapes) == 2
-    assert g(2.0) == f(2.0) and g(-2.0) == f(-2.0) and nt.grad(g)(2.0) == nt.grad(f)(2.0)
-    assert g.counters.recordings == 0
-    assert g(2) == f(2) and g.counters.recordings == 1  # from Python
-    table[0] = 5.0
-    assert not travel.adopt(copy.copy(f), data) and g(2.0) == f(2.0) == 11.0 * np.pi
-    assert travel.carried(nt.function(lambda x: x)) == b"" and not travel.adopt(g, b"")

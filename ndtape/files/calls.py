@@ -116,7 +116,7 @@ def read(record: Any, reader: Reader, above: int) -> Call:
             for s, d in rows(results, "results", 2)
         ]
         primitive, params = _called(record, reader, [d for _, d in found])
-        made = (Call if reader.trusted else LoadedCall)(primitive, params, moving)
+        made = LoadedCall(primitive, params, moving)
         made.many, made.empty, made.results = many, empty, found
         if not made.results or (len(made.results) > 1 and not many):
             refuse("a call has no results, or several that are one")

@@ -20,19 +20,13 @@ from .values import dtype_from, fields, refuse, rows, shape_from, text, whole
 
 def read_file(file: BinaryIO, name: str) -> Any:
     """The tape or the function in an open file; raises `TapeFileError`."""
-    header, reader = parts(file, name)
-    with refusing(name):
-        return _tape(reader) if header["kind"] == "tape" else _function(header, reader)
-
-
-def parts(file: BinaryIO, name: str, trusted: bool = False) -> tuple[dict[str, Any], Reader]:
-    """The header of a file, and a reader of its tapes; raises `TapeFileError`."""
     header, arrays = read(file, name)
     with refusing(name):
         kind = header.get("kind")
         if kind not in ("tape", "function"):
             refuse(f"{name} holds a {kind!r:.40}, and no tape or function")
-        return header, Reader(header, arrays, trusted)
+        reader = Reader(header, arrays)
+        return _tape(reader) if kind == "tape" else _function(header, reader)
 
 
 def _function(header: dict[str, Any], reader: Reader) -> LoadedFunction:

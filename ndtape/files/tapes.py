@@ -144,15 +144,9 @@ def _packed(tape: Tape) -> tuple[dict[str, np.ndarray], list[Any]]:
 
 
 class Reader:
-    """The tapes of a file, verified; `tape(number)` is a fresh one for the first who asks.
+    """The tapes of a file, verified; `tape(number)` is a fresh one for the first who asks."""
 
-    Of a `trusted` file, calls raise what their functions raise.
-    """
-
-    def __init__(
-        self, header: dict[str, Any], arrays: dict[str, np.ndarray], trusted: bool = False
-    ) -> None:
-        self.trusted = trusted
+    def __init__(self, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.captured: dict[str, np.ndarray] = {}
         self.vectors = Vectors(arrays)
         operations, places, records = fields(header, "operations places tapes", "the header")

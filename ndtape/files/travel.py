@@ -1,10 +1,9 @@
-"""Traced functions on their way to other processes: pickling, and tapes that go along.
+"""Traced functions on their way to other processes: pickling.
 
 A pickle has the Python function and no tapes, so that it is light: by name where the function can
 be imported, else by value, through cloudpickle.  What is unpickled twice in one process is one
-function, so that tasks share its tapes.  Who sends a function once to a process that calls it often
-sends the tapes as well (`carried`, `adopt`): they are used there if everything that the function
-captures is what it was, compared by value, and recorded again otherwise.
+function, so that tasks share its tapes.  Who wants to send the tapes as well sends a file
+(`saved_bytes`), as `nt.parallel` does.
 """
 
 from __future__ import annotations
@@ -15,21 +14,13 @@ import io
 import pickle
 import sys
 import threading
-import types
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from ..errors import TapeFileError, UnsupportedError
-from ..traced.captures import Captures, library_class
+from ..errors import UnsupportedError
 from ..traced.function import Function, function
-from ..traced.program import Program
 
 KEPT = 32  # functions unpickled by value that a process remembers
-PLAIN = (int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice)
-NAMED = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc, type(np.sum))
 _kept: OrderedDict[bytes, Function] = OrderedDict()
 _lock = threading.Lock()
 _under_way = threading.local()  # `.stack`: functions that are being pickled, or unpickled
@@ -137,111 +128,3 @@ def _by_value(code: bytes, options: tuple[Any, ...]) -> Function:
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     return made
-
-
-# --- tapes that go along --------------------------------------------------------------------------
-
-
-def carried(f: Function) -> bytes:
-    """The tapes of a traced function for `adopt` in another process; b"" where none can go.
-
-    Left behind are loops, which are recorded fast, and what no file can hold.
-    """
-    from . import container, writing
-
-    captures = f.captures
-    if captures is None or captures.recording or (state := digest(captures)) is None:
-        return b""
-    try:
-        header, arrays = writing.described(f, {}, movable)
-    except TapeFileError:
-        return b""
-    file = io.BytesIO()
-    container.write(file, {**header, "captured": state}, arrays, compress=True)
-    return file.getvalue()
-
-
-def movable(program: Program) -> bool:
-    """Whether another process can go on with a program where its tapes end."""
-    loops = any(call.loop is not None for trace in program.traces for call in trace.tape.calls)
-    return program.parameters is None and program.watched is None and not loops
-
-
-def adopt(f: Function, data: bytes) -> bool:
-    """Give a traced function the tapes that were `carried` from another process.
-
-    Its next calls replay them, and record where they end.  Returns False, and does nothing, where
-    f captures something else than there, so that the tapes do not fit.
-    """
-    from .programs import read
-    from .reading import parts
-
-    if not data:
-        return False
-    try:
-        header, reader = parts(io.BytesIO(data), "what was carried", trusted=True)
-        with f.lock:
-            captures = f._look_again(f.captures)
-            if header.get("captured") != digest(captures):
-                return False
-            for record in header["programs"]:
-                program = Program(f.name, f.max_tapes)
-                program.captures = captures
-                captures.programs.setdefault(read(record, reader, program), program)
-    except TapeFileError:
-        return False
-    return True
-
-
-def digest(captures: Captures) -> str | None:
-    """All that is captured, by value; None where something can only be known by its identity."""
-    if captures.opaque:
-        return None
-    found = hashlib.sha256(sys.version.encode())
-    for entry in captures.entries:
-        words = _words(entry.value)
-        if words is None:
-            return None
-        found.update(repr((entry.get, _key(entry.key), words)).encode())
-    for array, content in captures.arrays:
-        found.update(f"{array.dtype.str}{array.shape}".encode() + content)
-    return found.hexdigest()
-
-
-def _key(key: Any) -> str:
-    return repr(key) if isinstance(key, (str, int, tuple, type(None))) else type(key).__qualname__
-
-
-def _words(x: Any) -> Any:
-    """What stands for a value; of containers and objects the contents are entries of their own."""
-    cls = f"{type(x).__module__}.{type(x).__qualname__}"
-    if isinstance(x, PLAIN):
-        return cls, repr(x)
-    if isinstance(x, NAMED):
-        return cls, getattr(x, "__module__", ""), getattr(x, "__qualname__", x.__name__)
-    if isinstance(x, frozenset):
-        parts = [_words(part) for part in x]
-        return None if None in parts else (cls, sorted(map(repr, parts)))
-    if isinstance(x, (tuple, list)):
-        return (cls, [_words(part) for part in x]) if _is_flat(x) else (cls, len(x))
-    if isinstance(x, types.FunctionType):
-        return cls, list(_code_words(x.__code__))
-    if isinstance(x, types.CodeType):
-        return cls, list(_code_words(x))
-    if isinstance(x, (dict, np.ndarray, types.CellType, types.MethodType, Function)):
-        return cls
-    return None if library_class(type(x)) else cls
-
-
-def _is_flat(x: Any) -> bool:
-    return all(isinstance(part, PLAIN) or (isinstance(part, (tuple, list)) and _is_flat(part))
-               for part in x)  # fmt: skip
-
-
-def _code_words(code: types.CodeType) -> Iterator[Any]:
-    yield from (code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_flags)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _code_words(constant)
-        else:
-            yield repr(constant)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,16 @@ from ..record.storage import ArrayLeaf
 from ..record.values import Boolean, Integer, Leaf, Result, Var
 from ..tape import Tape
 from ..traced.function import Function
-from ..traced.program import Program
 from . import programs
 from .tapes import Writer, inputs_of
 from .values import refuse
 
 
-def described(
-    thing: Any, results: dict[str, Any], chosen: Callable[[Program], bool] | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The header and the arrays of a file; of a function only the `chosen` programs."""
+def described(thing: Any, results: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The header and the arrays of a file."""
     writer = Writer()
     if isinstance(thing, Function):
-        header = _function(thing, writer, chosen)
+        header = _function(thing, writer)
     elif isinstance(thing, Tape):
         header = _tape(thing, writer, results)
     else:
@@ -74,16 +70,12 @@ def _input(slot: int, size: int, leaf: Any) -> list[Any]:
     return [slot, None, "f"] if size == 1 else [slot, [size], "<f8"]
 
 
-def _function(
-    f: Function, writer: Writer, chosen: Callable[[Program], bool] | None
-) -> dict[str, Any]:
+def _function(f: Function, writer: Writer) -> dict[str, Any]:
     """A traced function: its options, and the programs for what it captures now."""
     if f.captures is not None and f.captures.recording:
         refuse(f"{f.name} captures values with a gradient, so that it runs as plain Python and has "
                "no tapes: pass them as arguments")  # fmt: skip
     known = {s: p for s, p in list(f.programs.items()) if p.traces and not p.inline}
-    if chosen is not None:
-        known = {s: p for s, p in known.items() if chosen(p)}
     if not known:
         refuse(f"{f.name} has recorded nothing yet: call it once with arguments like those that "
                "the file is for")  # fmt: skip
