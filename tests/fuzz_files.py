@@ -296,10 +296,12 @@ def swept(thing: Any) -> None:
     for program in thing.all_programs():
         for trace in program.traces:
             nt.verify(trace.tape)
-            work = trace.borrow()
-            work.set_inputs(inputs_of(trace.tape, trace.leading[1]))
-            over(trace.tape, work, trace.leading[1])
-            trace.output.read(work.array("v"))
+            for seed in (1, 2):  # a file has no inputs; a guard may send some of them away
+                work = trace.borrow()
+                work.set_inputs(np.random.default_rng(seed).normal(size=trace.leading[1]))
+                with suppress(Flip):
+                    over(trace.tape, work, trace.leading[1])
+                    trace.output.read(work.array("v"))
     if all(map(short, thing.tapes)):
         thing.optimize()
         for f, args in CALLS:
@@ -331,13 +333,6 @@ def short(tape: Any) -> bool:
     loops = [call.loop for call in tape.calls if call.loop is not None]
     small = all(loop.steps < 1 << 12 and all(short(b.tape) for b in loop.bodies) for loop in loops)
     return slots and small and cost(tape) < LONGEST
-
-
-def inputs_of(tape: Any, count: int) -> np.ndarray:
-    """The numbers that leading inputs had when recorded."""
-    parts = [tape.constants[tape.chunks[0].a[i] :][: tape.span_of(tape.slot_of_index(i))[1]]
-             for i in range(len(tape)) if tape.slot_of_index(i) < count]  # fmt: skip
-    return np.concatenate([np.zeros(0), *parts])
 
 
 def over(tape: Any, work: Workspace, inputs: int) -> None:

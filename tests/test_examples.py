@@ -80,7 +80,7 @@ HELPERS = {"walkthrough", "stopwatch", "showing", "pydoc_text"}
 TESTED_ELSEWHERE = {"moons", "demo", "b_jacobians", "d_network", "e_arm", "e_models", "e_real_data"}
 TESTED_ELSEWHERE |= {"branches", "logistic_errors", "option_greeks", "rosenbrock", "stiff_kinetics"}
 TESTED_ELSEWHERE |= {"scalar_neurons", "f_recurrent", "char_lstm", "row_digits", "long_memory"}
-TESTED_ELSEWHERE |= {"sunspots", "beside_pytorch", "pictures"}
+TESTED_ELSEWHERE |= {"sunspots", "beside_pytorch", "pictures", "many_returns", "where_time_goes"}
 TESTED_ELSEWHERE |= {"garch", "advection", "double_pendulum", "kalman"}
 TESTED_ELSEWHERE |= {"monte_carlo", "boundary_value", "cart_pole"}
 

@@ -9,7 +9,7 @@ import pytest
 import ndtape as nt
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "perf"))
+sys.path.append(str(ROOT / "perf"))  # last: examples has a moons.py too
 from moving import GUIDE, programs, run  # noqa: E402
 
 TEXT = GUIDE.read_text(encoding="utf-8")

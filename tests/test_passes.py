@@ -80,7 +80,9 @@ def test_the_pace_is_learnt(monkeypatch):
     pace = pipeline.Pace()
     monkeypatch.setattr(pipeline, "_pace", pace)
     tape = nt.sin(nt.var(1.0)).tape
-    usual = pipeline.FIXED + 2 * (pipeline.EACH + pipeline.EACH_SLOT)
+    # A new tape begins with the words of plans that others have used.
+    words = tape.mn * pipeline.EACH_WORD
+    usual = pipeline.FIXED + 2 * (pipeline.EACH + pipeline.EACH_SLOT) + words
     assert pipeline.expected_seconds(tape) == pytest.approx(usual)
     assert pipeline.loading_seconds() > 0
     pace.learn(usual, 10.0)  # which loads what is compiled

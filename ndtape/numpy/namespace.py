@@ -57,6 +57,9 @@ class Joiner:
     def __init__(self, columns: bool) -> None:
         self._columns = columns
 
+    def __repr__(self) -> str:
+        return f"<ndtape.numpy.{'c_' if self._columns else 'r_'}: index it with what is joined>"
+
     def __getitem__(self, key: Any) -> Any:
         parts = key if isinstance(key, tuple) else (key,)
         if any(isinstance(part, str) for part in parts):
