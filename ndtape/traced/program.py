@@ -328,7 +328,8 @@ class Program:
         for other in self.traces:
             if other is not trace and other.outcomes(i) == path and _goes(other, i, outcome):
                 if same_prefix(trace, other, i) and _captures_as_much(other, trace, i):
-                    return other
+                    if _asks_the_same(trace, other, i):  # always, but for tapes from a forged file
+                        return other
         return None
 
     def _recorded(
@@ -376,6 +377,13 @@ def short(file: str) -> str:
     """A file's path as users write it: from where they are, if it lies below."""
     here = os.path.join(os.getcwd(), "")
     return file.removeprefix(here)
+
+
+def _asks_the_same(trace: Trace, other: Trace, i: int) -> bool:
+    """Whether the guards in instruction i look at one slot: else two traces could send a replay to
+    each other for ever."""
+    one, two = trace.tape.instruction(i), other.tape.instruction(i)
+    return one.name == two.name and (one.name != "guard" or one.slots == two.slots)
 
 
 def _goes(trace: Trace, i: int, outcome: Outcome) -> bool:
